@@ -1,0 +1,160 @@
+"""Every setting of ``mizu.toml``: name, type, default, unit, meaning. The one place that has defaults.
+
+``etc/mizu.toml`` and the settings page are generated from here.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(default: Any, doc: str) -> Any:
+    """A field with its explanation; a list or dict default is copied for each instance."""
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata={"doc": doc})
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class SipConfig:
+    """``[sip]``: listeners and names."""
+
+    listen: list[str] = setting(["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"], "PROTO:HOST:PORT, PROTO is udp, tcp or tls; [::] for IPv6")
+    domains: list[str] = setting([], "host names that are us; empty: every name in a Request-URI is taken as ours")
+    realm: str = setting("mizu", "digest realm; changing it makes every stored password unusable")
+    advertise: str = setting("", "host peers shall send to, in Via and Contact; empty: the address they reach us by")
+    user_agent: str = setting("mizu", "Server and User-Agent header; empty: none")
+    udp_buffer_bytes: int = setting(4_194_304, "socket buffers of UDP listeners")
+    udp_max_request_bytes: int = setting(1300, "larger requests go by TCP (RFC 3261 18.1.1)")
+    tls_certificate: str = setting("", "PEM file; empty: a self-signed one is made in the data directory")
+    tls_key: str = setting("", "PEM file")
+    t1_s: float = setting(0.5, "round-trip estimate (RFC 3261 table 4)")
+    t2_s: float = setting(4.0, "longest retransmission interval")
+    t4_s: float = setting(5.0, "how long a message stays in the network")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """``[limits]``: how much of everything. At the limit new work is refused, nothing else is hurt."""
+
+    message_bytes: int = setting(65_535, "largest SIP message")
+    header_lines: int = setting(256, "most header lines of a message")
+    line_bytes: int = setting(8192, "longest header line, unfolded")
+    transactions: int = setting(200_000, "open SIP transactions")
+    calls: int = setting(20_000, "calls at a time")
+    forks: int = setting(32, "contacts rung at a time by one call")
+    routes: int = setting(16, "routes tried by one call")
+    registrations: int = setting(500_000, "registered contacts in all")
+    connections: int = setting(10_000, "TCP and TLS connections")
+    connections_per_address: int = setting(100, "TCP and TLS connections from one address")
+    connection_buffer_bytes: int = setting(262_144, "unsent bytes after which a peer that does not read is dropped")
+    connection_idle_s: float = setting(900.0, "an idle connection that carries no registration is closed")
+    connection_message_s: float = setting(10.0, "a message must be complete so long after its first byte")
+    nonces: int = setting(200_000, "nonces whose nc is remembered")
+    dns_cache: int = setting(10_000, "cached DNS answers")
+    auth_cache: int = setting(200_000, "cached authorization answers")
+    messages_per_s_per_address: int = setting(0, "token bucket before parsing; 0: off")
+    trace_messages: int = setting(1000, "messages kept by trace")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrarConfig:
+    """``[registrar]``."""
+
+    expires_s: int = setting(300, "given to phones that ask for nothing")
+    expires_min_s: int = setting(60, "less is answered 423")
+    expires_max_s: int = setting(3600, "more is cut to this")
+    contacts_max: int = setting(10, "contacts of one account")
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """``[auth]``. Backends are ``[[auth.backend]]`` tables, asked in their order."""
+
+    nonce_s: float = setting(300.0, "a nonce is good for so long, then stale=true")
+    algorithms: list[str] = setting(["MD5"], "offered in this order: SHA-256, MD5; one header each (RFC 8760)")
+    backend: list[dict[str, Any]] = setting([{"name": "accounts", "type": "store"}], "[[auth.backend]]: name, type, and the settings of that type")
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingConfig:
+    """``[routing]``. Routers are ``[[routing.router]]`` tables, asked in their order."""
+
+    router: list[dict[str, Any]] = setting([{"name": "local", "type": "local"}], "[[routing.router]]: name, type, and the settings of that type")
+
+
+@dataclass(frozen=True, slots=True)
+class CallConfig:
+    """``[call]``."""
+
+    ring_timeout_s: float = setting(120.0, "no answer after so long: 480 no answer")
+    session_expires_s: int = setting(1800, "session timer offered (RFC 4028)")
+    session_min_s: int = setting(90, "shorter session timers are answered 422")
+    session_timer: bool = setting(True, "keep both legs refreshed; a peer that vanished ends the call")
+    options_ping_s: float = setting(0.0, "OPTIONS inside calls whose peer has no session timer; 0: off")
+    max_forwards: int = setting(70, "of the requests we send")
+    drain_s: float = setting(30.0, "graceful shutdown waits so long for calls to end")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaConfig:
+    """``[media]``: the built-in answer party."""
+
+    echo_numbers: list[str] = setting(["9196", "echo"], "called numbers that answer and play back what they hear; empty: none")
+    echo_rtp_ports: str = setting("30000-30999", "UDP ports for its RTP; even ports are used")
+    echo_max_s: float = setting(600.0, "longest echo call")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """``[database]``."""
+
+    url: str = setting("", "postgresql://user:password@host:port/name or unix socket form; empty: our own PostgreSQL in the data directory")
+    connections: int = setting(4, "for call control")
+    report_connections: int = setting(2, "for console, reports and HTTP")
+    waiting_max: int = setting(1000, "queries waiting for a connection; one more is refused")
+    statement_timeout_s: float = setting(2.0, "a statement is given up after this")
+    call_queue_max: int = setting(100_000, "call rows waiting to be written; at the limit new calls are refused")
+    poll_s: float = setting(1.0, "how often the change version is read, in case a notification was lost")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """``[http]``."""
+
+    listen: str = setting("127.0.0.1:8080", "HOST:PORT of status and console; empty: none")
+    body_bytes: int = setting(1_048_576, "largest request body")
+    connections: int = setting(200, "HTTP connections at a time")
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """``[log]``."""
+
+    level: str = setting("info", "debug, info, warn, error")
+    per_source_per_minute: int = setting(6, "log lines of one kind about one address in a minute")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginsConfig:
+    """``[plugins]``."""
+
+    path: list[str] = setting([], "directories with single plugin files")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of ``mizu.toml`` with the command line laid over it."""
+
+    sip: SipConfig = field(default_factory=SipConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    registrar: RegistrarConfig = field(default_factory=RegistrarConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
+    call: CallConfig = field(default_factory=CallConfig)
+    media: MediaConfig = field(default_factory=MediaConfig)
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    plugins: PluginsConfig = field(default_factory=PluginsConfig)
+    data: str = "./var"  #: command line only: the data directory
+    demo: bool = False  #: command line only

@@ -1,0 +1,148 @@
+"""Every interface that a plugin, a store or a fake implements. No code here.
+
+Rules: at most five methods each; results are awaitable (Deferred or coroutine) where a network could
+stand behind them and plain otherwise; new methods come in a new interface (``IRouter2``), never in an
+old one.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+
+from zope.interface import Attribute, Interface
+
+from mizu.model import (
+    Account,
+    AuthAnswer,
+    AuthQuery,
+    Binding,
+    CallAnswered,
+    CallClosed,
+    CallOpened,
+    CallRequest,
+    Cdr,
+    Route,
+)
+
+
+class IClock(Interface):
+    """Monotonic and wall time."""
+
+    def mono_s() -> float:
+        """Seconds that never jump; only differences mean something."""
+
+    def wall() -> datetime:
+        """Now, aware, in UTC."""
+
+
+# ---------------------------------------------------------------- plugins
+
+
+class IAuthBackend(Interface):
+    """Says who a request comes from. Asked in the configuration's order until one knows."""
+
+    def find(query: AuthQuery) -> Awaitable[AuthAnswer | None]:
+        """
+        Who is this? May be called again before an earlier call has answered.
+
+        :return: ``None`` for somebody it does not know. Unknown is an answer, not an error: the next
+            backend is asked, and at the end the request is challenged all the same, so that names
+            cannot be probed.
+        :raise StoreBusy: it cannot say now; the request is answered 503.
+        """
+
+
+class IAuthBackendFactory(Interface):
+    """The plugin: a cheap, stateless, named factory."""
+
+    name = Attribute("str: what ``type`` in the configuration says; unique among plugins.")
+    description = Attribute("str: one line for ``twistd mizu --help-plugins``.")
+    settings = Attribute("type: frozen dataclass of its settings; unknown keys and wrong types are found by the core.")
+
+    def build(settings: object, services: object) -> IAuthBackend:
+        """
+        Make a backend from an instance of ``settings``; no I/O yet.
+
+        :param services: a ``mizu.pluginset.PluginServices``.
+        :raise ConfigError: names the wrong key.
+        """
+
+
+class IRouter(Interface):
+    """Finds ways to carry a call. Asked in the configuration's order until one knows."""
+
+    def find_routes(call: CallRequest) -> Awaitable[Sequence[Route]]:
+        """
+        Routes in the order of use. May be called again before an earlier call has answered.
+
+        :return: empty when this router does not know the number; the next router is asked, and after the
+            last one the call gets 404.
+        :raise CallRefused: the call must not be carried; no other router is asked.
+        :raise StoreBusy: it cannot say now; the call gets 503.
+        """
+
+
+class IRouterFactory(Interface):
+    """The plugin: a cheap, stateless, named factory."""
+
+    name = Attribute("str: what ``type`` in the configuration says; unique among plugins.")
+    description = Attribute("str: one line for ``twistd mizu --help-plugins``.")
+    settings = Attribute("type: frozen dataclass of its settings.")
+
+    def build(settings: object, services: object) -> IRouter:
+        """Make a router; no I/O yet. See :meth:`IAuthBackendFactory.build`."""
+
+
+# ---------------------------------------------------------------- stores
+
+
+class IAccountStore(Interface):
+    """Accounts and their secrets."""
+
+    def find(username: str) -> Awaitable[tuple[Account, Mapping[str, str]] | None]:
+        """
+        The account and its HA1s (``MD5``, ``SHA-256``), or ``None``. A disabled account is returned with
+        ``enabled`` false. ``username`` is any text that came from outside. :raise StoreBusy:
+        """
+
+    def list(prefix: str, limit: int, after: str) -> Awaitable[Sequence[Account]]:
+        """Accounts whose username begins with ``prefix``, by username, those after ``after``."""
+
+    def add(username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Awaitable[Account]:
+        """``fields``: other columns by their ``Account`` names. :raise Conflict: the name is taken."""
+
+    def change(username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]) -> Awaitable[Account]:
+        """Change a password, columns, or both. :raise NotFound:"""
+
+    def delete(username: str) -> Awaitable[None]:
+        """:raise NotFound: there is no such account. :raise Conflict: something still points at it."""
+
+
+class ILocationStore(Interface):
+    """Where the registrar's bindings survive a restart. Memory answers look-ups, not this."""
+
+    def load() -> Awaitable[Sequence[Binding]]:
+        """Every binding that has not expired."""
+
+    def put(aor: str, bindings: Sequence[Binding]) -> None:
+        """
+        All bindings of one address of record from now on; empty: none.
+
+        Never waits and never fails: writes are combined, only the newest state of an address of record
+        is kept while the database is away.
+        """
+
+
+class ICallStore(Interface):
+    """The call rows (CDRs). Writes of concurrent calls are combined into one statement a commit."""
+
+    def open(call: CallOpened) -> Awaitable[None]:
+        """Committed when it fires. :raise StoreBusy: nothing was written; refuse the call with 503."""
+
+    def answer(call: CallAnswered) -> Awaitable[None]:
+        """Committed when it fires. :raise StoreBusy: it is not; end the call."""
+
+    def close(call: CallClosed) -> None:
+        """Never waits. Kept and retried in order until it is committed, while the process lives."""
+
+    def recent(limit: int, before: str) -> Awaitable[Sequence[Cdr]]:
+        """Newest first; ``before``: a call_id to page on from, or empty."""

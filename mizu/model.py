@@ -1,0 +1,230 @@
+"""Values that pass between the layers. Frozen, without behaviour beyond reading themselves.
+
+Times: ``..._at`` is wall time (aware UTC ``datetime``), ``..._mono_s`` is monotonic seconds of this
+process, ``..._s`` is a duration in seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+
+class AccountType(IntEnum):
+    """What a party is. 11, 12, 14, 15 and 17 are the original's numbers; the others are ours,
+    because the page of the original that has them is lost (docs: accounts)."""
+
+    ENDUSER = 0
+    SUB_ENDUSER = 1
+    OPERATOR = 2
+    CALLING_CARD = 3
+    RESELLER = 4
+    OWNER = 5
+    TRAFFIC_SENDER = 6
+    SIP_SERVER = 7
+    GATEWAY = 8
+    H323_GATEWAY = 9
+    SIM_OWNER = 10
+    ISDN_GATEWAY = 11
+    MESSAGE_GATEWAY = 12
+    TRAFFIC_OWNER = 13
+    SUPPORT = 14
+    ADMIN = 15
+    GATEWAY_OWNER = 16
+    OTHER = 17
+
+
+class AuthType(IntEnum):
+    """How an account proves itself (the original's ``NeedAuth``, same numbers)."""
+
+    OPEN_RELAY = 0
+    IP = 1
+    TECH_PREFIX = 2
+    IP_AND_TECH_PREFIX = 3
+    DIGEST = 4
+    USERNAME = 5
+    IP_AND_PORT = 6
+    IP_AND_USERNAME = 7
+    IP_AND_DIGEST = 8
+    IP_RANGE = 9
+    IP_RANGE_AND_DIGEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One party: what authorization, the registrar and routing need to know of it, no secret."""
+
+    id: int
+    username: str
+    type: AccountType = AccountType.ENDUSER
+    enabled: bool = True  #: already false when the account or an ancestor is disabled or suspended
+    parent_id: int | None = None
+    auth_type: AuthType = AuthType.DIGEST
+    can_dial: bool = True
+    display_name: str = ""
+    caller_number: str = ""  #: number shown to the called party; empty: the username
+    max_contacts: int = 0  #: registered contacts at a time; 0: the registrar's setting
+    trusted_identity: bool = False  #: may say who calls (From, P-Asserted-Identity)
+    fix_nat: bool = False  #: rewrite private SDP addresses of this phone to where it sends from
+    version: int = 0  #: grows with every change of the row
+
+
+@dataclass(frozen=True, slots=True)
+class AuthQuery:
+    """A request that wants to be somebody. Numbers and names are as the request has them, unescaped."""
+
+    method: str
+    username: str  #: of the credentials, else of From (REGISTER: of To); may be empty
+    realm: str
+    source_host: str  #: normalized address text; IPv4-mapped IPv6 is already IPv4
+    source_port: int
+    proto: str  #: ``udp``, ``tcp`` or ``tls``
+    caller_number: str
+    called_number: str
+    has_credentials: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuthAnswer:
+    """A backend knows who this is. With ``ha1`` the request must prove a password, without it need not."""
+
+    account: Account
+    ha1: Mapping[str, str] | None = field(default=None, repr=False)  #: ``MD5``/``SHA-256`` -> lower-case hex
+    cache_s: float = 60.0  #: the answer may be used again for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One registered contact of an account (RFC 3261 10, RFC 3327, RFC 5626)."""
+
+    account_id: int
+    aor: str  #: the account's username
+    contact: str  #: the URI as registered
+    expires_at_s: float  #: wall time, seconds since the epoch
+    call_id: str
+    cseq: int
+    q_milli: int = 1000  #: 0..1000
+    path: tuple[str, ...] = ()  #: Path values, topmost first
+    proto: str = "udp"
+    received_host: str = ""  #: where the REGISTER came from
+    received_port: int = 0
+    local: str = ""  #: our listener it came to, ``udp:HOST:PORT``; finds the flow again
+    user_agent: str = ""
+    instance_id: str = ""  #: +sip.instance, without <>
+    reg_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkCredentials:
+    """What we say when a trunk challenges us, and to whom only."""
+
+    username: str
+    password: str = field(repr=False)
+    realm: str = ""  #: answered only for this realm; empty: any realm of this trunk's own address
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """A call that wants a route."""
+
+    call_id: str  #: ours, a UUID in hex
+    caller: Account
+    caller_number: str
+    called_number: str  #: user part of the Request-URI, unescaped
+    request_uri: str
+    source_host: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to carry a call; the switch tries routes in order.
+
+    Either ``account`` is set (ring every contact registered for it) or ``uri`` is (send there).
+    """
+
+    name: str  #: for CDR and console: trunk name or account username
+    account: Account | None = None
+    uri: str = ""  #: Request-URI, its host is resolved by RFC 3263 unless ``via_uri`` is set
+    via_uri: str = ""  #: next hop, when it differs from ``uri``
+    called_number: str = ""  #: as sent on this route
+    caller_number: str = ""  #: empty: as the call has it
+    credentials: TrunkCredentials | None = None
+    ring_timeout_s: float = 0.0  #: 0: the switch's own
+    answer_timeout_s: float = 0.0  #: no response at all for so long: next route; 0: timer B
+    fix_nat: bool = False
+    reason: str = ""  #: why this route, for people
+
+
+@dataclass(frozen=True, slots=True)
+class CallOpened:
+    """First state of a call row: written before the call goes on."""
+
+    call_id: str
+    node: str
+    caller_account_id: int | None
+    caller_number: str
+    called_number: str
+    caller_sip_call_id: str
+    caller_address: str  #: ``proto:host:port``
+    setup_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered:
+    """Second state: committed before the 200 passes to the caller."""
+
+    call_id: str
+    answer_at: datetime
+    route: str
+    callee_account_id: int | None
+    callee_sip_call_id: str
+    callee_address: str
+    dialogs: Mapping[str, Any] = field(default_factory=dict)  #: JSON: what rebuilds both dialogs
+
+
+@dataclass(frozen=True, slots=True)
+class CallClosed:
+    """Last state of a call row."""
+
+    call_id: str
+    ring_at: datetime | None
+    end_at: datetime
+    setup_s: float  #: INVITE to answer or end, by the monotonic clock
+    talk_s: float  #: answer to end, by the monotonic clock; 0: never answered
+    sip_status: int  #: final status sent to the caller
+    sip_reason: str
+    ended_by: str  #: ``caller``, ``callee``, ``switch``, ``operator``
+    cause: str  #: stable word: ``answered``, ``busy``, ``cancelled``, ``no_answer``, ...
+    route: str
+    callee_account_id: int | None
+    callee_sip_call_id: str
+    callee_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cdr:
+    """A call row as people read it. ``None``: has not happened."""
+
+    call_id: str
+    state: str  #: ``setup``, ``answered``, ``ended``
+    caller: str
+    caller_number: str
+    called_number: str
+    callee: str
+    route: str
+    caller_sip_call_id: str
+    callee_sip_call_id: str
+    caller_address: str
+    callee_address: str
+    setup_at: datetime
+    ring_at: datetime | None
+    answer_at: datetime | None
+    end_at: datetime | None
+    setup_s: float | None
+    talk_s: float | None
+    sip_status: int | None
+    sip_reason: str
+    ended_by: str
+    cause: str
