@@ -1,0 +1,231 @@
+"""Every SIP message passes here first: the policy of each method, and who takes it from there.
+
+Default deny: a method without a row in ``POLICIES`` is answered 405, an in-dialog request that belongs to no
+dialog 481. Source: RFC 3261 8.2 and 11, RFC 6665, RFC 3903.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from mizu.auth.request import Authorizer, Challenge
+from mizu.sip.flow import Flow
+from mizu.sip.message import Message, Request, Response
+from mizu.sip.parser import BadMessage
+from mizu.sip.transactions import ServerTransaction, TransactionLayer
+from mizu.sip.uas import refuse
+
+#: What happens to a request outside a dialog, and inside one. ``dialog`` = only the call it belongs to may
+#: say; ``authorize`` = the sender must prove an account first; ``open`` = anybody, answered without state.
+POLICIES: dict[str, tuple[str, str]] = {
+    "INVITE": ("authorize", "dialog"),
+    "ACK": ("silence", "dialog"),
+    "CANCEL": ("transaction", "transaction"),
+    "BYE": ("481", "dialog"),
+    "REGISTER": ("authorize", "authorize"),
+    "OPTIONS": ("open", "dialog"),
+    "MESSAGE": ("authorize", "dialog"),
+    "INFO": ("481", "dialog"),
+    "UPDATE": ("481", "dialog"),
+    "PRACK": ("481", "dialog"),
+    "REFER": ("403", "dialog"),  # only the parties of a call may transfer it
+    "NOTIFY": ("481", "dialog"),  # RFC 6665 4.1.3: no subscription that it could belong to
+    "SUBSCRIBE": ("489", "dialog"),  # RFC 6665 4.2.1: no event package here
+    "PUBLISH": ("489", "489"),  # RFC 3903 6
+}
+METHODS = tuple(POLICIES)
+ALLOW = ", ".join(m for m in METHODS if m not in ("SUBSCRIBE", "PUBLISH"))
+SUPPORTED = frozenset({"100rel", "timer", "replaces", "path", "outbound", "norefersub"})
+#: Answers whose text and headers never change.
+FIXED: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
+    "403": (403, ()),
+    "481": (481, ()),
+    "489": (489, (("Allow-Events", "refer"),)),
+}
+
+
+class RegistrarPort(Protocol):
+    def register(self, tx: ServerTransaction) -> None: ...
+
+    def flow_closed(self, flow: Flow) -> None: ...
+
+
+class SwitchboardPort(Protocol):
+    def invite(self, tx: ServerTransaction) -> None: ...
+
+    def message(self, tx: ServerTransaction) -> None: ...
+
+    def in_dialog(self, tx: ServerTransaction) -> None: ...
+
+    def ack(self, request: Request, flow: Flow) -> None: ...
+
+    def stray_response(self, response: Response, flow: Flow) -> None: ...
+
+
+class SipCore:
+    """Takes parsed messages from the transports and transactions from the layer (its two roles)."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        authorizer: Authorizer,
+        domains: frozenset[str],
+        server_name: str,
+        tag_key: bytes,
+        garbage: Callable[[Flow, str], None],
+    ) -> None:
+        """
+        :param domains: lower-case host names that are ours; empty: all.
+        :param server_name: ``Server`` header; empty: none.
+        :param tag_key: secret from which To tags of stateless answers are made (RFC 3261 8.2.7).
+        :param garbage: told of each message that could not be parsed, with its source and code.
+        """
+        self._authorizer = authorizer
+        self._domains = domains
+        self._tag_key = tag_key
+        self._garbage = garbage
+        self._server = (("Server", server_name),) if server_name else ()
+        self._options_fields = (("Allow", ALLOW), ("Supported", ", ".join(sorted(SUPPORTED))), *self._server)
+        self.draining = False  #: set when a graceful shutdown has begun: no new calls
+        self.ready = False  #: cleared while start-up is not complete
+        self.layer: TransactionLayer
+        self.registrar: RegistrarPort
+        self.switchboard: SwitchboardPort
+
+    # ------------------------------------------------------------ from the transports
+
+    def message_received(self, message: Message, flow: Flow) -> None:
+        """One parsed message. What can be answered without state is, before a transaction exists."""
+        if isinstance(message, Request):
+            method = message.method
+            if method not in ("ACK", "CANCEL") and not self._in_dialog(message):
+                policy = POLICIES.get(method)
+                if policy is not None and self._answer_stateless(message, flow, method, policy[0]):
+                    return
+        self.layer.receive(message, flow)
+
+    def bad_message(self, bad: BadMessage, data_len: int, flow: Flow) -> None:
+        """A message that is none. Answered when it can be, never with more bytes than RFC 3261 asks for."""
+        self._garbage(flow, bad.code)
+        request = bad.request
+        if request is None or request.method == "ACK":
+            return
+        fields = self._server
+        if bad.sip_status == 405:
+            fields = (*fields, ("Allow", ALLOW))
+        self._reply_stateless(request, flow, bad.sip_status, fields, str(bad) or None)
+
+    def flow_closed(self, flow: Flow) -> None:
+        """A stream connection is gone."""
+        self.registrar.flow_closed(flow)
+
+    # ------------------------------------------------------------ from the transaction layer
+
+    def request_received(self, tx: ServerTransaction) -> None:
+        """A new server transaction."""
+        request = tx.request
+        refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
+        if refusal is not None:
+            status, reason, extra = refusal
+            tx.respond(request.reply(status, reason, to_tag=self._tag(request), fields=(*extra, *self._server)))
+            return
+        outside, inside = POLICIES[request.method]
+        policy = inside if self._in_dialog(request) else outside
+        if policy == "dialog":
+            self.switchboard.in_dialog(tx)
+        elif policy == "authorize":
+            self._authorized(tx, request)
+        elif policy == "open":
+            self._answer_options(tx.request, tx.flow)
+        else:
+            status, extra_fields = FIXED.get(policy, (481, ()))
+            fields = (*extra_fields, *self._server)
+            tx.respond(request.reply(status, to_tag=self._tag(request), fields=fields))
+
+    def ack_received(self, ack: Request, flow: Flow) -> None:
+        """An ACK for a 2xx. One that belongs to no call is dropped, as all ACKs are (RFC 3261 17)."""
+        self.switchboard.ack(ack, flow)
+
+    def stray_response(self, response: Response, flow: Flow) -> None:
+        """A response that no client transaction waits for: a 2xx may still need its ACK."""
+        self.switchboard.stray_response(response, flow)
+
+    # ------------------------------------------------------------ inside
+
+    def _authorized(self, tx: ServerTransaction, request: Request) -> None:
+        if not self.ready:
+            self._busy(tx, request)
+        elif request.method == "REGISTER":
+            self.registrar.register(tx)
+        elif self.draining:
+            self._busy(tx, request)
+        elif request.method == "INVITE":
+            self.switchboard.invite(tx)
+        else:
+            self.switchboard.message(tx)
+
+    def _busy(self, tx: ServerTransaction, request: Request) -> None:
+        fields = (("Retry-After", "10"), *self._server)
+        tx.respond(request.reply(503, to_tag=self._tag(request), fields=fields))
+
+    def _answer_stateless(self, request: Request, flow: Flow, method: str, policy: str) -> bool:
+        """Answer now, or say that a transaction is needed. Challenges are never repeated by us, so a forged
+        source gets one small answer for each datagram and no more."""
+        if policy != "open" and policy != "authorize":
+            return False
+        refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
+        if refusal is not None:
+            status, reason, extra = refusal
+            self._reply_stateless(request, flow, status, (*extra, *self._server), reason)
+            return True
+        if method == "OPTIONS":
+            self._answer_options(request, flow)
+            return True
+        if not self.ready:
+            return False
+        verdict = self._authorizer.authorize_now(request, flow)
+        if isinstance(verdict, Challenge):
+            self._reply_stateless(request, flow, verdict.status, (*verdict.fields, *self._server))
+            return True
+        return False
+
+    def _answer_options(self, request: Request, flow: Flow) -> None:
+        """RFC 3261 11.2. The same for every user part, so that names cannot be probed."""
+        if self.draining or not self.ready:
+            self._reply_stateless(request, flow, 503, (("Retry-After", "10"), *self._server))
+        elif self._domains and request.request_uri.host.lower() not in self._domains:
+            self._reply_stateless(request, flow, 404, self._server)
+        else:
+            self._reply_stateless(request, flow, 200, self._options_fields)
+
+    def _reply_stateless(
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        fields: tuple[tuple[str, str], ...],
+        reason: str | None = None,
+    ) -> None:
+        response = request.reply(status, reason, to_tag=self._tag(request), fields=fields)
+        self.layer.reply_stateless(request, flow, response)
+
+    def _tag(self, request: Request) -> str | None:
+        """The same To tag for each repetition of a request (RFC 3261 8.2.7); none when it has one."""
+        if self._in_dialog(request):
+            return None
+        seed = f"{request.get('via')}{request.get('call-id')}{request.get('from')}"
+        return blake2b(seed.encode("utf-8", "surrogateescape"), key=self._tag_key, digest_size=6).hexdigest()
+
+    @staticmethod
+    def _in_dialog(request: Request) -> bool:
+        to = request.get("to")
+        if to is None or "tag" not in to.lower():
+            return False
+        try:
+            return bool(request.to.tag)
+        except BadMessage:
+            return False
