@@ -131,7 +131,9 @@ class SipCore:
         refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
             status, reason, extra = refusal
-            tx.respond(request.reply(status, reason, to_tag=self._tag(request), fields=(*extra, *self._server)))
+            tx.respond(
+                request.reply(status, reason, to_tag=self._tag(request), fields=(*extra, *self._server))
+            )
             return
         outside, inside = POLICIES[request.method]
         policy = inside if self._in_dialog(request) else outside
@@ -142,9 +144,8 @@ class SipCore:
         elif policy == "open":
             self._answer_options(tx.request, tx.flow)
         else:
-            status, extra_fields = FIXED.get(policy, (481, ()))
-            fields = (*extra_fields, *self._server)
-            tx.respond(request.reply(status, to_tag=self._tag(request), fields=fields))
+            status, headers = FIXED.get(policy, FIXED["481"])
+            tx.respond(request.reply(status, to_tag=self._tag(request), fields=(*headers, *self._server)))
 
     def ack_received(self, ack: Request, flow: Flow) -> None:
         """An ACK for a 2xx. One that belongs to no call is dropped, as all ACKs are (RFC 3261 17)."""
@@ -175,7 +176,7 @@ class SipCore:
     def _answer_stateless(self, request: Request, flow: Flow, method: str, policy: str) -> bool:
         """Answer now, or say that a transaction is needed. Challenges are never repeated by us, so a forged
         source gets one small answer for each datagram and no more."""
-        if policy != "open" and policy != "authorize":
+        if policy not in {"open", "authorize"}:
             return False
         refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
