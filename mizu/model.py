@@ -51,6 +51,27 @@ class AuthType(IntEnum):
     IP_RANGE_AND_DIGEST = 10
 
 
+class Rights(IntEnum):
+    """What an operator may do (the original's levels, same numbers)."""
+
+    NO_ACCESS = 0
+    NO_LOGIN = 10
+    LOGIN_ONLY = 20
+    USER = 30
+    SALES = 40
+    ADMIN = 50
+    GENERAL_ADMIN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who gives a command."""
+
+    name: str
+    rights: Rights
+    source: str = ""  #: address it comes from, for the audit log
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One party: what authorization, the registrar and routing need to know of it, no secret."""
