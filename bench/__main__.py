@@ -1,0 +1,117 @@
+"""``python -m bench compare``: Mizu beside its peers, in one run on one machine. See README.rst here."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from bench import load
+from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_injection
+
+#: First rate tried, by peer and work.
+START = {
+    ("mizu", "w1"): 10_000,
+    ("mizu", "w2"): 4_000,
+    ("mizu", "w3"): 800,
+    ("kamailio", "w1"): 30_000,
+    ("kamailio", "w2"): 4_000,
+    ("kamailio", "w3"): 1_000,
+    ("sippy", "w3noauth"): 100,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", choices=["compare", "rate", "latency", "memory"])
+    parser.add_argument("--peers", default="mizu,kamailio,sippy")
+    parser.add_argument(
+        "--works", default="w1,w2,w3", help="w1 OPTIONS, w2 digest REGISTER, w3 digest call with CDR"
+    )
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--rate", type=int, default=200, help="of rate, latency and memory, per second")
+    parser.add_argument("--count", type=int, default=2_000, help="held calls or registrations of memory")
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--server-cpu", default="0", help="processor of the server and of PostgreSQL")
+    parser.add_argument("--generator-cpu", default="1", help="processor of SIPp")
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "mizu-bench")
+    parser.add_argument("--out", type=Path, help="append one JSON line a result")
+    options = parser.parse_args()
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    options.scratch.chmod(0o755)
+    print(f"{load.sipp_version()}, {load.processors()} processors", flush=True)
+    users = write_injection(options.scratch / "users.csv", options.users)
+    cluster = Cluster(options.scratch / "pg", cpu=options.server_cpu)
+    cluster.start()
+    try:
+        results = [
+            run(options, peer, work, users)
+            for work in options.works.split(",")
+            for peer in make_peers(options, cluster, work)
+        ]
+    finally:
+        cluster.stop()
+    if options.what == "compare":
+        table([result for result in results if isinstance(result, load.Result)])
+
+
+def make_peers(options: argparse.Namespace, cluster: Cluster, work: str) -> list[Peer]:
+    chosen: list[Peer] = []
+    common = {"cpu": options.server_cpu, "users": options.users}
+    for name in options.peers.split(","):
+        if name == "mizu":
+            chosen.append(MizuPeer(cluster, options.scratch, **common))
+        elif name == "kamailio":
+            defines = {"w1": ("WITH_OPTIONS_ONLY",), "w3": ("WITH_CDR",)}.get(work, ())
+            chosen.append(KamailioPeer(cluster, options.scratch, defines=defines, **common))
+        elif name == "sippy" and work.startswith("w3"):
+            chosen.append(SippyPeer(options.scratch, cpu=options.server_cpu))
+    return chosen
+
+
+def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> object:
+    """One work on one peer."""
+    if peer.name == "sippy":
+        work = "w3noauth"  # it cannot authenticate without a RADIUS server
+    setup = load.Setup(
+        peer=peer,
+        users=users,
+        scratch=options.scratch,
+        generator_cpu=options.generator_cpu,
+        seconds=options.seconds,
+        repeat=options.repeat,
+    )
+    result: object
+    peer.start()
+    try:
+        if options.what == "compare":
+            result = load.search(setup, work, START[peer.name, work])
+            print(result, flush=True)
+            if isinstance(result, load.Result) and result.rates and work != "w1":
+                load.record(options.out, load.latency(setup, work, max(1, round(result.rate / 4))))
+        elif options.what == "rate":
+            result = [load.trial(setup, work, options.rate, options.seconds) for _ in range(options.repeat)]
+        elif options.what == "latency":
+            result = load.latency(setup, work, options.rate)
+        else:
+            result = load.memory(setup, work, options.count, options.rate)
+    finally:
+        peer.stop()
+    if not isinstance(result, list):
+        load.record(options.out, result)
+    return result
+
+
+def table(results: list[load.Result]) -> None:
+    """Rates and their ratios: absolute figures change from machine to machine, ratios much less."""
+    ours = {result.work: result for result in results if result.peer == "mizu"}
+    print(f"\n{'work':9} {'peer':9} {'rate /s':>9} {'us/op':>7} {'db us/op':>9} {'mizu/peer':>10}")
+    for result in results:
+        mine = ours.get(result.work.removesuffix("noauth"))
+        ratio = f"{mine.rate / result.rate:.2f}" if mine and result.rate else "-"
+        server = f"{load.statistics.median(result.server_us):.0f}" if result.rates else "-"
+        database = f"{load.statistics.median(result.db_us):.0f}" if result.rates else "-"
+        print(f"{result.work:9} {result.peer:9} {result.rate:9.0f} {server:>7} {database:>9} {ratio:>10}")
+
+
+if __name__ == "__main__":
+    main()
