@@ -1,0 +1,130 @@
+"""
+Nonces that need no memory until they are used: the time and a serial number are in them, signed.
+
+A nonce is 16 hexadecimal digits (8 of issue time in seconds, 8 of serial number) and 32 of signature. Only
+a nonce that was used with the right password takes memory, in :class:`NonceCounts`.
+"""
+
+import hashlib
+import hmac
+import secrets
+from typing import Literal
+
+_STAMP_CHARS = 16
+_NONCE_CHARS = 48
+_HEX = frozenset("0123456789abcdef")
+
+#: Nonce counts may arrive out of order by so much (UDP); a lower one is taken for a replay.
+WINDOW = 32
+_WINDOW_MASK = (1 << WINDOW) - 1
+_NC_MASK = 0xFFFF_FFFF
+
+
+class NonceSigner:
+    """
+    Makes and checks nonces.
+
+    :param key: 16 to 64 secret bytes; who has it can make nonces. With a new key every nonce given out
+        before is ``bad``.
+    :param lifetime_s: a nonce is ``good`` for so long.
+    :param not_before_s: wall time; older nonces are ``stale``. With a key that survives restarts give the
+        start of the process, because the counts of earlier nonces are forgotten and they could be replayed.
+    """
+
+    __slots__ = ("_key", "_lifetime_s", "_not_before_s", "_now_s", "_serial")
+
+    def __init__(self, key: bytes, lifetime_s: float, *, not_before_s: float = 0.0) -> None:
+        if not 16 <= len(key) <= 64:  # noqa: PLR2004 - limits of keyed BLAKE2b
+            raise ValueError("a nonce key has 16 to 64 bytes")
+        self._key = key
+        self._lifetime_s = lifetime_s
+        self._not_before_s = int(not_before_s)
+        self._now_s = 0.0
+        self._serial = secrets.randbits(31)
+
+    def make(self, now_s: float) -> str:
+        """
+        A new nonce, unique in this process.
+
+        :param now_s: wall time, seconds since the epoch. When the clock is set back, time stands still here
+            until it catches up: nonces stay ordered, nobody is locked out.
+        """
+        self._now_s = max(self._now_s, now_s)
+        self._serial = (self._serial + 1) & _NC_MASK
+        stamp = f"{int(self._now_s):08x}{self._serial:08x}"
+        return stamp + hashlib.blake2b(stamp.encode(), key=self._key, digest_size=16).hexdigest()
+
+    def check(self, nonce: str, now_s: float) -> Literal["good", "stale", "bad"]:
+        """``bad``: not ours. ``stale``: ours, but too old. Replays are :class:`NonceCounts`' business."""
+        if len(nonce) != _NONCE_CHARS or not nonce.isascii():
+            return "bad"
+        stamp = nonce[:_STAMP_CHARS]
+        signature = hashlib.blake2b(stamp.encode(), key=self._key, digest_size=16).hexdigest()
+        if not hmac.compare_digest(signature, nonce[_STAMP_CHARS:]):
+            return "bad"
+        self._now_s = max(self._now_s, now_s)
+        made_s = int(stamp[:8], 16)
+        if made_s < self._not_before_s or self._now_s - made_s > self._lifetime_s:
+            return "stale"
+        return "good"
+
+
+class NonceCounts:
+    """
+    Which nonce counts were used (RFC 7616 3.4, ``nc``). Each may be used once.
+
+    Bounded: at the limit the nonce used first is forgotten, and from then on every unknown nonce that was
+    issued no later than a forgotten one is refused too, so that forgetting never makes a replay possible.
+
+    :param limit: nonces remembered; about 130 bytes each.
+    """
+
+    __slots__ = ("_floor", "_limit", "_used", "replays")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = max(1, limit)
+        # stamp -> highest count, and above it the bits of lower counts not seen yet. A client that counts
+        # as it should has only the small number, which costs nothing.
+        self._used: dict[str, int] = {}
+        self._floor = ""
+        self.replays = 0  #: refused uses, for metrics
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def use(self, nonce: str, nc: int) -> bool:
+        """
+        Take one count of a nonce that :meth:`NonceSigner.check` found good.
+
+        :param nc: 1 to 2**32 - 1.
+        :return: false when it was used already, is out of range, or cannot be told any more.
+        """
+        if not 0 < nc <= _NC_MASK:
+            return False
+        stamp = nonce[:_STAMP_CHARS]
+        state = self._used.get(stamp)
+        if state is None:
+            if stamp <= self._floor:
+                self.replays += 1
+                return False
+            self._used[stamp] = nc | (((1 << min(nc - 1, WINDOW)) - 1) << WINDOW)
+            if len(self._used) > self._limit:
+                oldest = next(iter(self._used))
+                del self._used[oldest]
+                self._floor = max(self._floor, oldest)
+            return True
+        highest, missing = state & _NC_MASK, state >> WINDOW
+        ahead = nc - highest
+        if ahead > WINDOW:
+            missing = _WINDOW_MASK
+        elif ahead > 0:
+            missing = ((missing << ahead) | ((1 << (ahead - 1)) - 1)) & _WINDOW_MASK
+        else:
+            bit = 1 << (-ahead - 1) if ahead else 0
+            if not 0 < bit <= _WINDOW_MASK or not missing & bit:
+                self.replays += 1
+                return False
+            missing &= ~bit
+            nc = highest
+        self._used[stamp] = nc | (missing << WINDOW)
+        return True
