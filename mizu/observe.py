@@ -1,7 +1,7 @@
 """What the process counts about itself, and the board on which its parts report their state.
 
 Nothing here knows Prometheus, HTTP or the reactor. Counting on the path of every message is one integer
-addition; whoever shows the numbers (``mizu.web.metrics``, the status page, the console) translates when asked.
+addition; whoever shows the numbers (``mizu.web.metrics``, status page, console) translates when asked.
 """
 
 from bisect import bisect_left
@@ -11,9 +11,42 @@ from datetime import datetime
 from typing import Any, Protocol
 
 #: seconds; answers of the switch itself (RFC 6076 RRD, SDD), 0.5 ms to 32 s = 64*T1
-DELAY_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+DELAY_BOUNDS_S = (
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    16.0,
+    32.0,
+)
 #: seconds; until a person's phone rings or refuses (RFC 6076 SRD)
-SESSION_DELAY_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+SESSION_DELAY_BOUNDS_S = (
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    16.0,
+    32.0,
+    64.0,
+    128.0,
+)
 #: seconds; how long people talk (RFC 6076 SDT)
 DURATION_BOUNDS_S = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0)
 
@@ -155,11 +188,11 @@ class Metrics:
             self.registrations_ineffective += 1
 
     def session_indicated(self, delay_s: float) -> None:
-        """A caller learned, ``delay_s`` after its INVITE, how the call fares: first 18x, or 200 without one (4.3.1)."""
+        """A caller got its first 18x, or a 200 without one, ``delay_s`` after its INVITE (RFC 6076 4.3.1)."""
         self.session_delay_ok.observe(delay_s)
 
     def session_answered(self, status: int, delay_s: float) -> None:
-        """A new session's INVITE got its final answer ``delay_s`` after it came (RFC 6076 4.3.2, 4.6 to 4.8)."""
+        """A new session's INVITE got its final answer after ``delay_s`` (RFC 6076 4.3.2, 4.6 to 4.8)."""
         self.sessions_attempted += 1
         if status < 300:
             self.sessions_established += 1
@@ -252,7 +285,13 @@ class StatusBoard:
     wait. A section that raises is shown as an error and hurts no other.
     """
 
-    RATES = ("messages_received", "messages_sent", "messages_dropped", "registrations_ok", "sessions_attempted")
+    RATES = (
+        "messages_received",
+        "messages_sent",
+        "messages_dropped",
+        "registrations_ok",
+        "sessions_attempted",
+    )
 
     def __init__(self, clock: Clock, metrics: Metrics, version: str, node: str = "") -> None:
         self.metrics = metrics
@@ -299,7 +338,7 @@ class StatusBoard:
         return self._clock.mono_s() - self._started_mono_s
 
     def read(self) -> dict[str, Any]:
-        """Everything, as ``/status`` shows it. Nothing secret may be hung up here: anyone local can read it."""
+        """Everything, as ``/status`` shows it. Nothing secret may be hung up: anyone local can read it."""
         not_ready = self.not_ready()
         facts: dict[str, Any] = {
             "state": "not_ready" if not_ready else "ready",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from mizu.clock import SystemClock
 from mizu.model import Account, Binding, Cdr
 
 
@@ -48,7 +49,9 @@ class Accounts(Protocol):
 
     def list(self, prefix: str, limit: int, after: str) -> Awaitable[Sequence[Account]]: ...
 
-    def add(self, username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Awaitable[Account]: ...
+    def add(
+        self, username: str, ha1: Mapping[str, str], fields: Mapping[str, object]
+    ) -> Awaitable[Account]: ...
 
     def change(
         self, username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]
@@ -121,3 +124,4 @@ class ConsoleServices:
     on_account_changed: Callable[[str], None] = field(default=lambda username: None)
     """Called with the username after each committed change, so that this node's caches forget it."""
     version: str = ""
+    wall: Callable[[], datetime] = field(default=SystemClock().wall)  #: now, aware, UTC

@@ -1,0 +1,134 @@
+"""Kinds of command arguments: how a word becomes a value, and what is said when it cannot."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mizu.errors import BadRequest
+
+SECRET_MAX_CHARACTERS = 256
+_USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~!*'()&=$,/-]{0,63}\Z|[+*#][A-Za-z0-9._+#*-]{1,63}\Z")
+_DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)?\Z")
+_DURATION_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of argument: ``convert`` makes the value, or raises ``ValueError`` with what it wants."""
+
+    name: str  #: in help and in ``help --json``; ``secret`` values are never logged, kept or shown
+    convert: Callable[[str], Any]
+
+
+def _text(word: str) -> str:
+    if len(word) > 1024:
+        raise ValueError("at most 1024 characters")
+    if any(ord(c) < 32 or ord(c) == 127 for c in word):
+        raise ValueError("no control characters")
+    return word
+
+
+def _account(word: str) -> str:
+    if not _USERNAME.match(word):
+        raise ValueError("an account name: up to 64 letters, digits and . _ + - (no @, blank or colon)")
+    return word
+
+
+def _secret(word: str) -> str:
+    if not word or len(word) > SECRET_MAX_CHARACTERS:
+        raise ValueError(f"1 to {SECRET_MAX_CHARACTERS} characters")
+    if any(ord(c) < 32 or ord(c) == 127 for c in word):
+        raise ValueError("no control characters")
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise ValueError("valid UTF-8") from None
+    return word
+
+
+def _duration(word: str) -> float:
+    found = _DURATION.match(word)
+    if not found:
+        raise ValueError("a duration such as 30s, 10m, 2h or 1d")
+    return int(found[1]) * _DURATION_UNIT_S[found[2]]
+
+
+def integer(low: int, high: int) -> Kind:
+    """Whole numbers between two bounds, both included."""
+
+    def convert(word: str) -> int:
+        if not re.match(r"-?[0-9]{1,18}\Z", word) or not low <= int(word) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(word)
+
+    return Kind("int", convert)
+
+
+def choice(*words: str) -> Kind:
+    """One of the words, spelled out."""
+
+    def convert(word: str) -> str:
+        if word not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return word
+
+    return Kind("choice:" + "|".join(words), convert)
+
+
+TEXT = Kind("text", _text)
+ACCOUNT = Kind("account", _account)  #: a username that a new account may have
+SECRET = Kind("secret", _secret)
+DURATION = Kind("duration", _duration)  #: seconds, float
+FLAG = Kind("flag", bool)  #: an option without a value
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a command, by place or, with ``option``, as ``--name VALUE``."""
+
+    name: str
+    kind: Kind
+    help: str
+    option: bool = False
+    required: bool = False
+    default: Any = None
+
+    @property
+    def secret(self) -> bool:
+        return self.kind is SECRET
+
+    def shown(self) -> str:
+        """As in a usage line: ``<name>``, ``[name]``, ``[--limit N]``, ``[--all]``."""
+        what = f"--{self.name} {self._value_name()}".rstrip() if self.option else self._place_name()
+        if self.required:
+            return what if self.option else f"<{what}>"
+        return f"[{what}]"
+
+    def convert(self, word: str) -> Any:
+        """:raise BadRequest: says which argument and what it wants; never repeats a secret."""
+        try:
+            return self.kind.convert(word)
+        except ValueError as wrong:
+            got = "" if self.secret else f", got {word[:80]!r}"
+            name = f"--{self.name}" if self.option else f"<{self.name}>"
+            raise BadRequest(f"{name}: want {wrong}{got}") from None
+
+    def described(self) -> dict[str, Any]:
+        """For clients that complete and ask: JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind.name,
+            "option": self.option,
+            "required": self.required,
+            "default": self.default,
+            "help": self.help,
+        }
+
+    def _place_name(self) -> str:
+        return self.kind.name.removeprefix("choice:") if self.kind.name.startswith("choice:") else self.name
+
+    def _value_name(self) -> str:
+        if self.kind is FLAG:
+            return ""
+        return {"int": "N", "duration": "TIME"}.get(self.kind.name, self.name.upper().replace("-", "_"))

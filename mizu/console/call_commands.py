@@ -1,0 +1,126 @@
+"""``calls``, ``drop``, ``cdrs``."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from mizu.console.arguments import TEXT, Argument, integer
+from mizu.console.services import ConsoleServices, LiveCall
+from mizu.console.table import Command, CommandResult, Invocation
+from mizu.console.text import aligned, duration, moment, plural
+from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.model import Cdr
+
+ID_SHOWN_CHARACTERS = 12
+ID_LEAST_CHARACTERS = 8  #: so much of a call id is enough, when only one call has it
+
+
+def shown(record: Cdr | LiveCall) -> dict[str, Any]:
+    """A call as JSON, times in ISO 8601 UTC, durations in seconds."""
+    return {
+        key: value.isoformat() if isinstance(value, datetime) else value
+        for key, value in asdict(record).items()
+    }
+
+
+def commands(services: ConsoleServices) -> tuple[Command, ...]:
+    own = _CallCommands(services)
+    return (
+        Command(
+            name="calls",
+            help="list the calls in progress",
+            permission="calls.read",
+            run=own.calls,
+            arguments=(Argument("limit", integer(1, 10_000), "how many", option=True, default=200),),
+            examples=("calls",),
+        ),
+        Command(
+            name="drop",
+            help="end a call on both sides",
+            permission="calls.drop",
+            run=own.drop,
+            arguments=(
+                Argument("id", TEXT, f"its id, or the first {ID_LEAST_CHARACTERS} or more", required=True),
+            ),
+            examples=("drop 5f0c1d2e9a77",),
+            changes=True,
+        ),
+        Command(
+            name="cdrs",
+            help="list the latest call records, newest first",
+            permission="calls.read",
+            run=own.cdrs,
+            arguments=(
+                Argument("limit", integer(1, 10_000), "how many", option=True, default=20),
+                Argument("before", TEXT, "go on before this call id (whole)", option=True),
+            ),
+            details="Failed calls are here too. 'mizu --json cdrs' has every field.",
+            examples=("cdrs", "cdrs --limit 100"),
+        ),
+    )
+
+
+class _CallCommands:
+    def __init__(self, services: ConsoleServices) -> None:
+        self._services = services
+
+    async def calls(self, call: Invocation) -> CommandResult:
+        every = list(self._services.calls.list())
+        some = every[: call.number("limit")]
+        rows = [
+            (
+                c.call_id[:ID_SHOWN_CHARACTERS],
+                c.state,
+                c.caller or c.caller_number,
+                c.called_number,
+                c.callee or c.route,
+                duration(c.age_s),
+                duration(c.talk_s) if c.talk_s else "-",
+                c.caller_address,
+            )
+            for c in some
+        ]
+        heads = ("ID", "STATE", "CALLER", "CALLED", "TO", "AGE", "TALK", "FROM ADDRESS")
+        lines = aligned(heads, rows, right=(5, 6)) if rows else []
+        if len(every) > len(some):
+            lines.append(f"{len(some)} shown")
+        lines.append(f"{plural(len(every), 'call')} in progress")
+        return CommandResult(lines, {"calls": [shown(c) for c in some], "total": len(every)})
+
+    async def drop(self, call: Invocation) -> CommandResult:
+        call_id = self._call_id(call.text("id"))
+        if not self._services.calls.drop(call_id, call.operator.name):
+            raise NotFound(f"call {call_id} is over already")
+        return CommandResult([f"call {call_id[:ID_SHOWN_CHARACTERS]} ended"], {"call_id": call_id})
+
+    def _call_id(self, start: str) -> str:
+        if len(start) < ID_LEAST_CHARACTERS:
+            raise BadRequest(f"give at least {ID_LEAST_CHARACTERS} characters of the call id")
+        found = [c.call_id for c in self._services.calls.list() if c.call_id.startswith(start)]
+        if start in found:
+            return start
+        if len(found) > 1:
+            raise Conflict(f"{len(found)} calls begin with {start}; give more of the id")
+        if not found:
+            raise NotFound(f"no call {start} is in progress; 'calls' lists them")
+        return found[0]
+
+    async def cdrs(self, call: Invocation) -> CommandResult:
+        records = list(await self._services.cdrs.recent(call.number("limit"), call.text("before")))
+        rows = [
+            (
+                moment(r.setup_at),
+                r.call_id[:ID_SHOWN_CHARACTERS],
+                r.caller or r.caller_number,
+                r.called_number,
+                r.callee or r.route,
+                r.state if r.state != "ended" else r.cause,
+                str(r.sip_status) if r.sip_status else "-",
+                duration(r.talk_s) if r.talk_s else "-",
+                r.ended_by,
+            )
+            for r in records
+        ]
+        heads = ("SETUP (UTC)", "ID", "CALLER", "CALLED", "TO", "OUTCOME", "SIP", "TALK", "ENDED BY")
+        lines = aligned(heads, rows, right=(6, 7)) if rows else ["no call records"]
+        return CommandResult(lines, {"cdrs": [shown(r) for r in records]})

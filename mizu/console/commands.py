@@ -1,0 +1,17 @@
+"""The built-in commands, put together. Each family has its own module."""
+
+from mizu.console import account_commands, call_commands, registration_commands, server_commands
+from mizu.console.services import ConsoleServices
+from mizu.console.table import CommandTable
+
+
+def command_table(services: ConsoleServices) -> CommandTable:
+    """The table of every command built in, over these services."""
+    return CommandTable(
+        (
+            *server_commands.commands(services),
+            *account_commands.commands(services),
+            *registration_commands.commands(services),
+            *call_commands.commands(services),
+        )
+    )

@@ -1,0 +1,323 @@
+"""The command table: one list of commands for the terminal, for ``POST /console`` and for the JSON API.
+
+It parses a line, checks the operator's rights, runs the command, makes everything shown harmless and writes
+the audit log. What the commands do is in ``mizu.console.commands``; who the operator is, the caller knows.
+"""
+
+import difflib
+import shlex
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.logger import Logger
+
+from mizu.console.arguments import FLAG, TEXT, Argument
+from mizu.console.text import aligned, visible
+from mizu.errors import BadRequest, Forbidden, MizuError
+from mizu.model import Operator, Rights
+
+LINE_MAX_CHARACTERS = 8192
+
+#: least rights for each permission that a command may name
+PERMISSIONS: Mapping[str, Rights] = {
+    "console.help": Rights.LOGIN_ONLY,
+    "status.read": Rights.USER,
+    "calls.read": Rights.SALES,
+    "calls.drop": Rights.ADMIN,
+    "registrations.read": Rights.SALES,
+    "registrations.write": Rights.ADMIN,
+    "accounts.read": Rights.SALES,
+    "accounts.write": Rights.ADMIN,
+    "trace": Rights.ADMIN,
+    "server.stop": Rights.GENERAL_ADMIN,
+}
+
+
+class CommandError(BadRequest):
+    """The line is not a command, or its arguments are wrong; ``hint`` says how it is used."""
+
+    code = "usage"
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+class SecretMissing(CommandError):
+    """A secret argument was left out: an interactive client asks for it without showing it."""
+
+    code = "secret_missing"
+
+    def __init__(self, argument: str, hint: str) -> None:
+        super().__init__(f"<{argument}> is missing", hint)
+        self.argument = argument
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command answers: ``lines`` for people, ``result`` (JSON) with exact values for programs."""
+
+    lines: Sequence[str]
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A parsed command line: the values by argument name, and who gave it."""
+
+    operator: Operator
+    values: Mapping[str, Any] = field(repr=False)  # may hold a password
+
+    def text(self, name: str) -> str:
+        """A text argument; empty when it was left out."""
+        value = self.values[name]
+        return "" if value is None else str(value)
+
+    def number(self, name: str) -> int:
+        return int(self.values[name])
+
+    def flag(self, name: str) -> bool:
+        return bool(self.values[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. ``name`` may be several words (``whitelist add``)."""
+
+    name: str
+    help: str  #: one line
+    permission: str  #: a key of ``PERMISSIONS``
+    run: Callable[[Invocation], Awaitable[CommandResult]]
+    arguments: tuple[Argument, ...] = ()
+    details: str = ""  #: more help; may have several lines
+    examples: tuple[str, ...] = ()  #: whole command lines; the tests parse them
+    changes: bool = False  #: written to the audit log
+
+    @property
+    def usage(self) -> str:
+        return " ".join((self.name, *(argument.shown() for argument in self.arguments)))
+
+    def described(self) -> dict[str, Any]:
+        """For clients: JSON."""
+        return {
+            "name": self.name,
+            "usage": self.usage,
+            "help": self.help,
+            "details": self.details,
+            "permission": self.permission,
+            "rights": int(PERMISSIONS[self.permission]),
+            "changes": self.changes,
+            "arguments": [argument.described() for argument in self.arguments],
+            "examples": list(self.examples),
+        }
+
+
+class CommandTable:
+    """All commands by name. ``help`` is there from the beginning."""
+
+    log = Logger(namespace="mizu.audit")
+
+    def __init__(self, commands: Iterable[Command] = ()) -> None:
+        self._commands: dict[str, Command] = {}
+        self.add(_help_command(self))
+        for command in commands:
+            self.add(command)
+
+    def add(self, command: Command) -> None:
+        """:raise ValueError: the name is taken, or the permission or the arguments make no sense."""
+        if command.name in self._commands:
+            raise ValueError(f"command {command.name!r} is there already")
+        if command.permission not in PERMISSIONS:
+            raise ValueError(f"command {command.name!r}: no such permission {command.permission!r}")
+        places = [argument for argument in command.arguments if not argument.option]
+        if [a.required for a in places] != sorted((a.required for a in places), reverse=True):
+            raise ValueError(f"command {command.name!r}: a required argument after an optional one")
+        self._commands[command.name] = command
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(sorted(self._commands.values(), key=lambda command: command.name))
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def get(self, name: str) -> Command | None:
+        return self._commands.get(name)
+
+    def parse(self, line: str) -> tuple[Command, dict[str, Any]]:
+        """
+        Find the command and convert its arguments. Words are quoted as in a shell; nothing is abbreviated.
+
+        :raise CommandError: what is wrong, with the nearest command or the usage as hint.
+        :raise SecretMissing: only a secret is missing.
+        """
+        if len(line) > LINE_MAX_CHARACTERS:
+            raise CommandError(f"a command has at most {LINE_MAX_CHARACTERS} characters")
+        try:
+            words = shlex.split(line)
+        except ValueError as wrong:
+            raise CommandError(f"quotes do not match: {wrong}") from None
+        if not words:
+            raise CommandError("no command", "'help' lists the commands")
+        command, rest = self._find(words)
+        return command, _values(command, rest)
+
+    async def run(self, line: str, operator: Operator) -> CommandResult:
+        """
+        Parse and run one line for this operator.
+
+        :raise MizuError: wrong line, not allowed, or whatever the command refuses with.
+        """
+        command, values = self.parse(line)
+        if operator.rights < PERMISSIONS[command.permission]:
+            self._audit(command, values, operator, "forbidden")
+            raise Forbidden(f"{command.name!r} needs the right {command.permission!r}")
+        try:
+            answer = await command.run(Invocation(operator, values))
+        except MizuError as refused:
+            self._audit(command, values, operator, refused.code)
+            raise
+        except BaseException as broken:
+            self._audit(command, values, operator, type(broken).__name__)
+            raise
+        self._audit(command, values, operator, "ok")
+        return CommandResult([visible(line) for line in answer.lines], answer.result)
+
+    def _find(self, words: list[str]) -> tuple[Command, list[str]]:
+        longest = max((name.count(" ") for name in self._commands), default=0) + 1
+        for count in range(min(longest, len(words)), 0, -1):
+            command = self._commands.get(" ".join(words[:count]))
+            if command:
+                return command, words[count:]
+        first = words[0]
+        family = sorted(name for name in self._commands if name.startswith(first + " "))
+        if family:
+            raise CommandError(f"{first!r} needs one word more", "one of: " + ", ".join(family))
+        near = difflib.get_close_matches(first, self._commands, n=1, cutoff=0.5) or sorted(
+            name for name in self._commands if name.startswith(first)
+        )
+        hint = f"did you mean {near[0]!r}?" if near else "'help' lists the commands"
+        raise CommandError(f"no command {first[:60]!r}", hint)
+
+    def _audit(self, command: Command, values: Mapping[str, Any], operator: Operator, outcome: str) -> None:
+        if command.changes:
+            self.log.info(
+                "{who} from {source}: {command} -> {outcome}",
+                who=visible(operator.name),
+                source=visible(operator.source or "-"),
+                command=visible(spoken(command, values)),
+                outcome=outcome,
+            )
+
+
+def spoken(command: Command, values: Mapping[str, Any]) -> str:
+    """The command line again from parsed values, secrets as ``***``; for logs."""
+    words = [command.name]
+    for argument in command.arguments:
+        value = values.get(argument.name)
+        if value is None or value is False:
+            continue
+        text = "***" if argument.secret else shlex.quote(str(value))
+        if not argument.option:
+            words.append(text)
+        elif argument.kind is FLAG:
+            words.append(f"--{argument.name}")
+        else:
+            words.extend((f"--{argument.name}", text))
+    return " ".join(words)
+
+
+def _values(command: Command, words: list[str]) -> dict[str, Any]:
+    usage = f"usage: {command.usage}"
+    options = {argument.name: argument for argument in command.arguments if argument.option}
+    places = [argument for argument in command.arguments if not argument.option]
+    values: dict[str, Any] = {argument.name: argument.default for argument in command.arguments}
+    given: set[str] = set()
+    waiting, only_places = iter(words), False
+    try:
+        for word in waiting:
+            if word == "--" and not only_places:
+                only_places = True
+            elif word.startswith("--") and not only_places:
+                name, equals, value = word[2:].partition("=")
+                argument = _option(options, name)
+                if name in given:
+                    raise CommandError(f"--{name} is there twice")
+                given.add(name)
+                values[name] = _option_value(argument, value if equals else None, waiting)
+            elif not places:
+                raise CommandError(f"one argument too many: {word[:60]!r}")
+            else:
+                argument = places.pop(0)
+                given.add(argument.name)
+                values[argument.name] = argument.convert(word)
+    except CommandError as wrong:
+        wrong.hint = wrong.hint or usage
+        raise
+    except BadRequest as wrong:
+        raise CommandError(str(wrong), usage) from None
+    missing = [a for a in command.arguments if a.required and a.name not in given]
+    if missing and all(argument.secret for argument in missing):
+        raise SecretMissing(missing[0].name, usage)
+    if missing:
+        raise CommandError(", ".join(f"<{a.name}>" for a in missing) + " is missing", usage)
+    return values
+
+
+def _option(options: Mapping[str, Argument], name: str) -> Argument:
+    if name in options:
+        return options[name]
+    near = difflib.get_close_matches(name, options, n=1)
+    raise CommandError(f"no option --{name[:60]}", f"did you mean --{near[0]}?" if near else "")
+
+
+def _option_value(argument: Argument, value: str | None, waiting: Iterable[str]) -> Any:
+    if argument.kind is FLAG:
+        if value is not None:
+            raise CommandError(f"--{argument.name} takes no value")
+        return True
+    if value is None:
+        value = next(iter(waiting), None)
+    if value is None:
+        raise CommandError(f"--{argument.name} needs a value")
+    return argument.convert(value)
+
+
+def _help_command(table: CommandTable) -> Command:
+    async def run(call: Invocation) -> CommandResult:
+        wanted = " ".join(word for word in (call.text("command"), call.text("word")) if word)
+        if not wanted:
+            mine = [c for c in table if call.operator.rights >= PERMISSIONS[c.permission]]
+            lines = aligned(("COMMAND", "WHAT IT DOES"), [(c.usage, c.help) for c in mine])
+            return CommandResult([*lines, "", "'help <command>' says more."], [c.described() for c in mine])
+        command = table.get(wanted)
+        if command is None:
+            command, _ = table._find(shlex.split(wanted) or [wanted])
+        return CommandResult(_explained(command), command.described())
+
+    return Command(
+        name="help",
+        help="list the commands, or explain one",
+        permission="console.help",
+        run=run,
+        arguments=(
+            Argument("command", TEXT, "the command to explain"),
+            Argument("word", TEXT, "its second word, if it has one"),
+        ),
+        examples=("help", "help adduser"),
+    )
+
+
+def _explained(command: Command) -> list[str]:
+    lines = [f"usage: {command.usage}", "", command.help[:1].upper() + command.help[1:] + "."]
+    if command.details:
+        lines += ["", *command.details.strip().splitlines()]
+    if command.arguments:
+        rows = []
+        for argument in command.arguments:
+            default = "" if argument.default in (None, False) else f" (default {argument.default})"
+            rows.append((argument.shown(), argument.help + default))
+        lines += ["", *aligned(("ARGUMENT", "MEANING"), rows)]
+    if command.examples:
+        lines += ["", "examples:", *(f"  {example}" for example in command.examples)]
+    return lines
