@@ -7,6 +7,7 @@ old one.
 
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from zope.interface import Attribute, Interface
 
@@ -56,9 +57,11 @@ class IAuthBackendFactory(Interface):
 
     name = Attribute("str: what ``type`` in the configuration says; unique among plugins.")
     description = Attribute("str: one line for ``twistd mizu --help-plugins``.")
-    settings = Attribute("type: frozen dataclass of its settings; unknown keys and wrong types are found by the core.")
+    settings = Attribute(
+        "type: frozen dataclass of its settings; unknown keys and wrong types are found by the core."
+    )
 
-    def build(settings: object, services: object) -> IAuthBackend:
+    def build(settings: Any, services: Any) -> IAuthBackend:
         """
         Make a backend from an instance of ``settings``; no I/O yet.
 
@@ -88,7 +91,7 @@ class IRouterFactory(Interface):
     description = Attribute("str: one line for ``twistd mizu --help-plugins``.")
     settings = Attribute("type: frozen dataclass of its settings.")
 
-    def build(settings: object, services: object) -> IRouter:
+    def build(settings: Any, services: Any) -> IRouter:
         """Make a router; no I/O yet. See :meth:`IAuthBackendFactory.build`."""
 
 
@@ -110,7 +113,9 @@ class IAccountStore(Interface):
     def add(username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Awaitable[Account]:
         """``fields``: other columns by their ``Account`` names. :raise Conflict: the name is taken."""
 
-    def change(username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]) -> Awaitable[Account]:
+    def change(
+        username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]
+    ) -> Awaitable[Account]:
         """Change a password, columns, or both. :raise NotFound:"""
 
     def delete(username: str) -> Awaitable[None]:

@@ -102,25 +102,31 @@ def read_section(cls: type[T], table: Mapping[str, Any], where: str, problems: l
     :param problems: gets one sentence for each thing that is wrong.
     :return: ``None`` when anything was wrong.
     """
-    before, hints, values = len(problems), hints_of(cls), {}
-    known = {item.name: item for item in fields(cls) if item.init}  # type: ignore[arg-type]
+    before = len(problems)
+    values = read_values(cls, table, where, problems)
+    return cls(**values) if len(problems) == before else None
+
+
+def read_values(cls: type, table: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
+    """What of ``table`` is right, by field name; see :func:`read_section`."""
+    hints, values = hints_of(cls), {}
+    known = {item.name: item for item in fields(cls) if item.init}
     for key in table:
         if key not in known:
             problems.append(f"{_at(where, key)}: {unknown('setting', key, known)}")
     for name, item in known.items():
+        here = _at(where, name)
         if name in table:
-            count = len(problems)
-            value = _convert(table[name], hints[name], _at(where, name), problems)
-            if len(problems) == count:
-                _check(value, item, _at(where, name), problems)
+            before = len(problems)
+            value = _convert(table[name], hints[name], here, problems)
+            if len(problems) == before:
+                _check(value, item, here, problems)
+            if len(problems) == before:
                 values[name] = value
         elif default_of(item) is MISSING:
-            problems.append(
-                f"{_at(where, name)}: must be given ({item.metadata.get('doc') or type_name(hints[name])})"
-            )
-    if len(problems) > before:
-        return None
-    return cls(**values)
+            meaning = item.metadata.get("doc") or type_name(hints[name])
+            problems.append(f"{here}: must be given ({meaning})")
+    return values
 
 
 def unknown(kind: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

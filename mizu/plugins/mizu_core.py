@@ -1,0 +1,104 @@
+"""The plugins that come with mizu. Nothing of mizu but interfaces and settings is imported here at first:
+everybody who asks for any plugin imports this file."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from mizu.interfaces import IAuthBackend, IAuthBackendFactory, IRouter, IRouterFactory
+from mizu.settings import setting
+
+if TYPE_CHECKING:
+    from mizu.pluginset import PluginServices
+    from mizu.routing.echo import EchoRouterSettings
+    from mizu.routing.local import LocalRouterSettings
+    from mizu.routing.prefix import PrefixRouterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBackendSettings:
+    """Of ``type = "store"``."""
+
+    cache_s: float = setting(
+        300.0, "an answer may be used again for so long; a change ends it at once", least=0
+    )
+
+
+@implementer(IPlugin, IAuthBackendFactory)
+class StoreBackendFactory:
+    """Accounts of the database."""
+
+    name = "store"
+    description = "the accounts of the database (mizu adduser)"
+
+    settings = StoreBackendSettings
+
+    def build(self, settings: StoreBackendSettings, services: "PluginServices") -> IAuthBackend:
+        from mizu.auth.store_backend import StoreBackend
+
+        return StoreBackend(services.accounts, cache_s=settings.cache_s)
+
+
+@implementer(IPlugin, IRouterFactory)
+class LocalRouterFactory:
+    """Phones registered here."""
+
+    name = "local"
+    description = "calls to a username ring the phones registered for it"
+
+    @property
+    def settings(self) -> "type[LocalRouterSettings]":
+        from mizu.routing.local import LocalRouterSettings
+
+        return LocalRouterSettings
+
+    def build(self, settings: "LocalRouterSettings", services: "PluginServices") -> IRouter:
+        from mizu.routing.local import LocalRouter
+
+        return LocalRouter(settings, services.accounts)
+
+
+@implementer(IPlugin, IRouterFactory)
+class PrefixRouterFactory:
+    """Trunks by called prefix."""
+
+    name = "prefix"
+    description = "calls go to SIP trunks by the longest prefix of the called number"
+
+    @property
+    def settings(self) -> "type[PrefixRouterSettings]":
+        from mizu.routing.prefix import PrefixRouterSettings
+
+        return PrefixRouterSettings
+
+    def build(self, settings: "PrefixRouterSettings", services: "PluginServices") -> IRouter:
+        from mizu.routing.prefix import PrefixRouter
+
+        return PrefixRouter(settings)
+
+
+@implementer(IPlugin, IRouterFactory)
+class EchoRouterFactory:
+    """The answer party."""
+
+    name = "echo"
+    description = "the numbers of [media] echo_numbers answer and play back what they hear"
+
+    @property
+    def settings(self) -> "type[EchoRouterSettings]":
+        from mizu.routing.echo import EchoRouterSettings
+
+        return EchoRouterSettings
+
+    def build(self, settings: "EchoRouterSettings", services: "PluginServices") -> IRouter:
+        from mizu.routing.echo import EchoRouter
+
+        return EchoRouter(settings, services.media.echo_numbers)
+
+
+store_backend = StoreBackendFactory()
+local_router = LocalRouterFactory()
+prefix_router = PrefixRouterFactory()
+echo_router = EchoRouterFactory()
