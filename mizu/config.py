@@ -64,7 +64,9 @@ class LimitsConfig(Section):
     connection_idle_s: float = setting(
         900.0, "an idle connection that carries no registration is closed", least=1
     )
-    connection_open_s: float = setting(5.0, "a connection must be open, TLS included, in this time")
+    connection_open_s: float = setting(
+        5.0, "a connection must be open, TLS included, in this time", least=0.1
+    )
     connection_message_s: float = setting(
         10.0, "a message must be complete so long after its first byte", least=0.1
     )

@@ -1,0 +1,91 @@
+"""What is thrown away before the parser sees it: banned senders, sizes and first bytes that cannot be SIP,
+senders that are too fast. Cheap and silent: what is dropped gets no answer and no log line, only a count."""
+
+from collections.abc import Callable, Container
+
+from mizu.guard.limits import TokenBuckets, rate_key
+
+#: The shortest message that could be one: ``A a SIP/2.0`` with its line ends.
+SMALLEST_BYTES = 15
+
+_TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~"
+
+#: By value of the first byte: may a SIP message begin so? A token (RFC 3261 25.1), or the line ends that
+#: 7.5 allows before a start line.
+MAY_BEGIN = bytes(byte in _TOKEN or byte in b"\r\n" for byte in range(256))
+
+
+class Gate:
+    """
+    The checks in front of the parser, in the order of their price.
+
+    ``banned`` and ``trusted`` are asked with ``in`` for an address text (IPv4-mapped addresses as IPv4); a
+    trusted sender is neither banned nor slowed down, but his sizes are checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        message_bytes: int,
+        rate_per_s: float = 0,
+        now: Callable[[], float],
+        banned: Container[str] = frozenset(),
+        trusted: Container[str] = frozenset(),
+        addresses_max: int = 100_000,
+    ) -> None:
+        """
+        :param message_bytes: largest message.
+        :param rate_per_s: messages a second from one sender; 0: any number.
+        :param now: monotonic seconds.
+        :param addresses_max: senders whose rate is known at a time.
+        """
+        self._message_bytes = message_bytes
+        self._now = now
+        self._banned = banned
+        self._trusted = trusted
+        self._buckets = TokenBuckets(rate_per_s, limit=addresses_max) if rate_per_s > 0 else None
+        self.dropped = dict.fromkeys(("banned", "size", "first_byte", "rate", "connection"), 0)
+        self.garbage: dict[str, int] = {}  #: malformed messages by their code
+
+    def admit(self, host: str, size_bytes: int, first: bytes) -> bool:
+        """
+        Whether a datagram may go to the parser.
+
+        :param host: numeric address of the sender.
+        :param first: how it begins, at least one byte; may be all of it.
+        """
+        if host in self._banned and host not in self._trusted:
+            self.dropped["banned"] += 1
+            return False
+        if not SMALLEST_BYTES <= size_bytes <= self._message_bytes:
+            self.dropped["size"] += 1
+            return False
+        if not MAY_BEGIN[first[0]]:
+            self.dropped["first_byte"] += 1
+            return False
+        return self._buckets is None or self._in_time(host)
+
+    def admit_connection(self, host: str) -> bool:
+        """Whether a TCP or TLS connection from this address may be accepted."""
+        if host in self._banned and host not in self._trusted:
+            self.dropped["connection"] += 1
+            return False
+        return True
+
+    def admit_framed(self, host: str) -> bool:
+        """Whether one more message of an accepted connection may be handled (bans may be newer than it)."""
+        if host in self._banned and host not in self._trusted:
+            self.dropped["banned"] += 1
+            return False
+        return self._buckets is None or self._in_time(host)
+
+    def _in_time(self, host: str) -> bool:
+        assert self._buckets is not None
+        if host in self._trusted or self._buckets.take(rate_key(host), self._now()):
+            return True
+        self.dropped["rate"] += 1
+        return False
+
+    def note_garbage(self, host: str, port: int, code: str) -> None:
+        """A message from there could not be parsed; ``code`` is the stable word of the error."""
+        self.garbage[code] = self.garbage.get(code, 0) + 1

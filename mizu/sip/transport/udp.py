@@ -1,0 +1,357 @@
+"""SIP over UDP (RFC 3261 18) on Twisted's ``sip.Base``: its hooks are kept, its ``datagramReceived`` is not.
+
+The stock method keeps a message it cannot handle at the head of its list and so becomes deaf after one bad
+datagram, and takes the start of the next datagram as the missing end of a short one. Here every datagram
+stands alone: whatever it holds, nothing of it is left when the next one is read.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import InvalidAddressError
+from twisted.internet.interfaces import IReactorSocket
+from twisted.logger import Logger
+from twisted.protocols import sip
+
+from mizu.errors import MizuError
+from mizu.sip.parser import BadMessage, Limits, parse_datagram
+from mizu.sip.transport.reach import family_of
+from mizu.sip.transport.report import TransportReport
+from mizu.sip.transport.sink import Guard, MessageSink, Trace
+
+if TYPE_CHECKING:
+    from mizu.sip.message import Request, Response
+
+#: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
+_FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
+
+#: What UDP senders use to keep a NAT binding open (RFC 5626 has STUN for that; nearly all phones send line
+#: ends or a zero byte). No SIP message is so short, and no answer is wanted.
+KEEPALIVE_BYTES = 4
+
+MAX_DATAGRAM_BYTES = 65_535
+
+
+class CannotListen(MizuError):
+    """A listener cannot be opened: the address is taken, not ours, or the port needs privileges."""
+
+    code = "cannot_listen"
+
+
+class UdpFlow:
+    """
+    A UDP listener and a remote address. Cheap: one is made for each datagram.
+
+    ``remote`` is where the datagram really came from. Messages go to the port that RFC 3261 18.2.2 and
+    RFC 3581 name, which is another one when a request did not ask for ``rport`` and its Via has its own.
+    ``maddr`` is not followed: it would let anybody aim our answers at somebody else.
+    """
+
+    __slots__ = ("_to", "_udp", "listener", "local", "remote")
+
+    proto = "udp"
+    reliable = False
+    listener: str
+    local: tuple[str, int]
+    remote: tuple[str, int]
+
+    def __init__(
+        self, udp: "DatagramTransport", remote: tuple[str, int], to: tuple[str, int] | None = None
+    ) -> None:
+        self._udp = udp
+        self.remote = remote
+        self._to = to or remote
+        self.listener = udp.listener
+
+    def __getattr__(self, name: str) -> Any:
+        # ``local`` is found out only when somebody asks: most flows answer one request and are gone.
+        if name == "local":
+            self.local = local = self._udp.local_towards(self.remote[0])
+            return local
+        raise AttributeError(name)
+
+    def send(self, data: bytes, on_error: Callable[[str], None] | None = None) -> None:
+        """See :meth:`mizu.sip.flow.Flow.send`."""
+        try:
+            self._udp.sendto(data, self._to)
+        except OSError as error:
+            self._udp.send_failed(self._to, error, on_error)
+
+    def alive(self) -> bool:
+        """UDP has no end."""
+        return True
+
+    def __repr__(self) -> str:
+        return f"<udp flow {self.listener} {self.remote[0]}:{self.remote[1]}>"
+
+
+class DatagramTransport(sip.Base):
+    """
+    One UDP listener. Requests arrive at :meth:`handle_request`, responses at :meth:`handle_response`,
+    and messages leave through :meth:`sendMessage` or a flow, as with any ``twisted.protocols.sip.Base``.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        sink: MessageSink,
+        guard: Guard,
+        limits: Limits,
+        report: TransportReport,
+        local_towards: Callable[[str, int, str], tuple[str, int]],
+    ) -> None:
+        """
+        :param local_towards: our address for a peer: (bound host, bound port, peer) to (host, port).
+        """
+        super().__init__()
+        self._sink = sink
+        self._guard = guard
+        self._limits = limits
+        self._report = report
+        self._local_towards = local_towards
+        self._admit = guard.admit
+        self._trace: Trace | None = None
+        self._socket_sendto: Callable[[bytes, tuple[str, int]], Any] = _closed
+        self.sendto: Callable[[bytes, tuple[str, int]], Any] = _closed
+        self.host = ""  #: bound address
+        self.port = 0  #: bound port
+        self.listener = ""  #: ``udp:HOST:PORT``
+        self.received = 0  #: datagrams that went to the parser
+        self.keepalives = 0
+        self.refused = 0  #: datagrams the guard did not admit
+
+    # ------------------------------------------------------------ as a Twisted protocol
+
+    def startProtocol(self) -> None:
+        """The port is open. Learn its address, and send by its socket: ``Port.write`` costs twice as much."""
+        sock = self.transport.getHandle()
+        self.host, self.port = sock.getsockname()[:2]
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        self.listener = f"udp:{shown}:{self.port}"
+        self._socket_sendto = sock.sendto
+        self.trace(self._trace)
+
+    def stopProtocol(self) -> None:
+        """The port is closed."""
+        self.sendto = self._socket_sendto = _closed
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """One datagram: keepalive, nothing, or one message. Never raises."""
+        size_bytes = len(datagram)
+        if size_bytes <= KEEPALIVE_BYTES:
+            self.keepalives += 1
+            return
+        host = addr[0]
+        if not self._admit(host, size_bytes, datagram):
+            self.refused += 1
+            return
+        self.received += 1
+        if self._trace is not None:
+            self._traced("in", addr, datagram)
+        try:
+            message = parse_datagram(datagram, self._limits)
+            if message.is_request:
+                message.flow = self._stamp(message, addr)  # type: ignore[arg-type]
+            else:
+                message.flow = UdpFlow(self, addr)
+            self.addMessage(message)
+        except BadMessage as bad:
+            self._malformed(bad, size_bytes, addr)
+        except Exception:
+            self._report.bug(f"udp:{host}:{addr[1]}")
+
+    def _stamp(self, request: "Request", addr: tuple[str, int]) -> UdpFlow:
+        """Put the source into the top Via (18.2.1, RFC 3581). Returns the flow that answers there (18.2.2)."""
+        request.stamp_source(addr[0], addr[1])
+        via = request.via
+        if via.rport is None:
+            port = via.port or sip.PORT
+            if port != addr[1]:
+                return UdpFlow(self, addr, (addr[0], port))
+        return UdpFlow(self, addr)
+
+    def _malformed(self, bad: BadMessage, size_bytes: int, addr: tuple[str, int]) -> None:
+        host, port = addr
+        self._guard.note_garbage(host, port, bad.code)
+        self._report.malformed("udp", host, port, bad.code, str(bad))
+        flow = UdpFlow(self, addr)
+        try:
+            if bad.request is not None:
+                bad.request.flow = flow = self._stamp(bad.request, addr)
+        except BadMessage:
+            bad.request = None  # not even a Via to answer to
+        try:
+            self._sink.bad_message(bad, size_bytes, flow)
+        except Exception:
+            self._report.bug(f"udp:{host}:{port}")
+
+    # ------------------------------------------------------------ the hooks of sip.Base
+
+    def addMessage(self, msg: Any) -> None:
+        """
+        Hand one message to the hook for its kind.
+
+        A Twisted message, from a caller that feeds text to ``parser``, has no sender: it waits in
+        ``messages``, as it does in the stock class.
+        """
+        flow = getattr(msg, "flow", None)
+        if flow is None:
+            self.messages.append(msg)
+        elif msg.is_request:
+            self.handle_request(msg, flow.remote)
+        else:
+            self.handle_response(msg, flow.remote)
+
+    def handle_request(self, message: "Request", addr: tuple[str, int]) -> None:
+        """A request has come. Override to see it first."""
+        flow = message.flow
+        assert flow is not None
+        self._sink.message_received(message, flow)
+
+    def handle_response(self, message: "Response", addr: tuple[str, int]) -> None:
+        """A response has come. Override to see it first."""
+        flow = message.flow
+        assert flow is not None
+        self._sink.message_received(message, flow)
+
+    def sendMessage(self, destURL: sip.URL, message: Any) -> None:
+        """
+        Send to a physical address, as in the stock class: anything that has ``toString()``.
+
+        :raise RuntimeError: the URL asks for a transport other than UDP.
+        :raise InvalidAddressError: its host is a name; the socket would block to look it up.
+        """
+        if (destURL.transport or "udp").lower() != "udp":
+            raise RuntimeError("only UDP supported here")
+        if not family_of(destURL.host):
+            raise InvalidAddressError(destURL.host, "not a numeric address")
+        data = message.toString()
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogateescape")
+        UdpFlow(self, (destURL.host, destURL.port or self.PORT)).send(data)
+
+    def _fixupNAT(self, message: Any, sourcePeer: tuple[str, int]) -> None:
+        """RFC 3581 and 18.2.1, on requests only."""
+        if message.is_request:
+            message.stamp_source(*sourcePeer)
+
+    def deliverResponse(self, responseMessage: "Response") -> None:
+        """
+        Send a response where its top Via says: ``received`` and ``rport`` (RFC 3261 18.2.2, RFC 3581).
+
+        Only numeric addresses: a name would have to be looked up, which is the resolver's business.
+        """
+        via = responseMessage.via
+        port = via.rport if isinstance(via.rport, int) and via.rport > 0 else via.port or self.PORT
+        self.sendMessage(sip.URL(host=via.received or via.host, port=port), responseMessage)
+
+    def responseFromRequest(self, code: int, request: "Request") -> "Response":
+        """The response that RFC 3261 8.2.6.2 describes; no To tag yet."""
+        return request.reply(code)
+
+    # ------------------------------------------------------------ around it
+
+    def local_towards(self, host: str) -> tuple[str, int]:
+        """Our address as that peer can reach it."""
+        return self._local_towards(self.host, self.port, host)
+
+    def send_failed(
+        self, to: tuple[str, int], error: OSError, on_error: Callable[[str], None] | None
+    ) -> None:
+        """The system refused a datagram; the transaction is told (17.1.4), nothing climbs."""
+        reason = _reason(error)
+        self._report.send_failed("udp", to[0], to[1], reason)
+        if on_error is not None:
+            try:
+                on_error(reason)
+            except Exception:
+                self._report.bug(f"udp:{to[0]}:{to[1]}")
+
+    def trace(self, trace: Trace | None) -> None:
+        """Show every message to ``trace``; ``None``: to nobody, at no cost."""
+        self._trace = trace
+        self.sendto = self._socket_sendto if trace is None else self._traced_sendto
+
+    def _traced_sendto(self, data: bytes, to: tuple[str, int]) -> None:
+        self._traced("out", to, data)
+        self._socket_sendto(data, to)
+
+    def _traced(self, direction: str, addr: tuple[str, int], data: bytes) -> None:
+        assert self._trace is not None
+        try:
+            self._trace(direction, "udp", (self.host, self.port), addr, data)
+        except Exception:
+            self._report.bug("trace")
+
+    def close(self) -> Deferred[None]:
+        """Close the port. Fires when it is."""
+        return maybeDeferred(self.transport.stopListening)  # type: ignore[arg-type]
+
+
+def open_udp(
+    reactor: IReactorSocket,
+    protocol: DatagramTransport,
+    host: str,
+    port: int,
+    *,
+    buffer_bytes: int,
+    reuse_port: bool = False,
+) -> None:
+    """
+    Bind a socket and give it to the reactor.
+
+    The socket is ours so that it has large buffers from the start: with the system's default a burst
+    overflows it while the processor is idle.
+
+    :param port: 0 lets the system choose.
+    :param reuse_port: several processes share the port; the kernel keeps a source on one of them.
+    :raise CannotListen: with a sentence that says why.
+    """
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(kind, socket.SOCK_DGRAM) as sock:
+            if kind == socket.AF_INET6:
+                # IPv4 has its own listener: mapped addresses would make every check twice as hard.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _set_buffers(sock, buffer_bytes)
+            sock.setblocking(False)
+            sock.bind((host, port))
+            reactor.adoptDatagramPort(sock.fileno(), kind, protocol, MAX_DATAGRAM_BYTES)
+    except (OSError, OverflowError) as error:
+        raise CannotListen(f"udp:{host}:{port}: {_reason(error)}") from error
+
+
+def _set_buffers(sock: socket.socket, wanted_bytes: int) -> None:
+    """Set both buffers; say so when the kernel gives less."""
+    for option, name in ((socket.SO_RCVBUF, "receive"), (socket.SO_SNDBUF, "send")):
+        sock.setsockopt(socket.SOL_SOCKET, option, wanted_bytes)
+        # Linux doubles what it was asked for, for its own overhead, and reports the double.
+        if sock.getsockopt(socket.SOL_SOCKET, option) >= 2 * wanted_bytes:
+            continue
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _FORCE[option], wanted_bytes)
+        except OSError:
+            DatagramTransport.log.warn(
+                "the kernel gives a {name} buffer of {got} bytes instead of {wanted}: messages will be lost in "
+                "bursts; raise net.core.{key} to {wanted}",
+                name=name,
+                got=sock.getsockopt(socket.SOL_SOCKET, option) // 2,
+                wanted=wanted_bytes,
+                key="rmem_max" if option == socket.SO_RCVBUF else "wmem_max",
+            )
+
+
+def _closed(data: bytes, to: tuple[str, int]) -> None:
+    raise OSError(errno.EBADF, "the listener is closed")
+
+
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) else str(error)
