@@ -184,9 +184,7 @@ def expected_response(credentials: Credentials, method: str, ha1_hex: str) -> st
     hash_of = ALGORITHMS[credentials.algorithm]
     ha2 = hash_of(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
     if credentials.qop:
-        text = (
-            f"{ha1_hex}:{credentials.nonce}:{credentials.nc_text}:{credentials.cnonce}:{credentials.qop}:{ha2}"
-        )
+        text = f"{ha1_hex}:{credentials.nonce}:{credentials.nc_text}:{credentials.cnonce}:{credentials.qop}:{ha2}"
     else:
         text = f"{ha1_hex}:{credentials.nonce}:{ha2}"
     return str(hash_of(text.encode("utf-8", "surrogateescape")).hexdigest())

@@ -1,0 +1,403 @@
+"""
+Who sends this request? Digest credentials against the answers of the configured backends.
+
+Nothing an outsider can see tells whether a username exists: an unknown name, a wrong password and a disabled
+account get the same fresh challenge after the same work. Only a right password ends without asking the
+backends; a wrong one always asks them, cached or not, so that the time tells nothing either, and a password
+changed a moment ago is accepted although the old one is still cached.
+"""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mizu.auth.cache import Accepted, AuthCache, CacheKey, Entry
+from mizu.auth.interfaces import IByUsername
+from mizu.auth.uri_match import digest_uri_fits
+from mizu.errors import MizuError, StoreBusy
+from mizu.interfaces import IAuthBackend, IClock
+from mizu.model import AuthAnswer, AuthQuery
+from mizu.sip.digest import (
+    ALGORITHMS,
+    Credentials,
+    NonceCounts,
+    NonceSigner,
+    challenge,
+    check,
+    parse_credentials,
+)
+from mizu.sip.flow import Flow
+from mizu.sip.message import Request
+
+__all__ = ["Accepted", "Authorizer", "Challenge", "Decision", "Refused"]
+
+#: Credentials of one request that are looked at; a client answers one challenge, seldom two.
+_CREDENTIALS_MAX = 4
+#: While the database is down an answer is used for so long after it should have been asked for again.
+OUTAGE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Ask for credentials."""
+
+    status: int  #: 401 or 407
+    fields: tuple[tuple[str, str], ...]  #: headers of the answer
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Answer this; credentials would not help."""
+
+    status: int
+    reason: str
+    fields: tuple[tuple[str, str], ...]
+    code: str  #: stable word for logs and CDRs
+
+
+Decision = Accepted | Challenge | Refused
+
+
+class FailureObserver(Protocol):
+    """Told of each login that failed; the guard counts them."""
+
+    def __call__(self, flow: Flow, username: str, code: str) -> None:
+        """
+        :param code: ``unknown_user``, ``wrong_password``, ``disabled``, ``replay``, ``bad_nonce`` or
+            ``uri_mismatch``. For logs and counters only: never let the sender see it.
+        """
+
+
+def _ignore(flow: Flow, username: str, code: str) -> None:
+    """Nobody counts failures."""
+
+
+class Authorizer:
+    """
+    Asks the backends in their order, checks digests, keeps answers.
+
+    :param backends: (name, backend) in the order of use.
+    :param realm: of the challenges, and part of every stored HA1.
+    :param algorithms: offered in this order, one header each; of :data:`mizu.sip.digest.ALGORITHMS`.
+    :param cache_limit: answers kept.
+    :param on_failure: told of each failed login.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        backends: Sequence[tuple[str, IAuthBackend]],
+        *,
+        realm: str,
+        signer: NonceSigner,
+        counts: NonceCounts,
+        clock: IClock,
+        algorithms: Iterable[str] = ("MD5",),
+        cache_limit: int = 200_000,
+        on_failure: FailureObserver = _ignore,
+    ) -> None:
+        self._backends = list(backends)
+        self._realm = realm
+        self._signer = signer
+        self._counts = counts
+        self._clock = clock
+        self._algorithms = tuple(algorithms)
+        self._on_failure = on_failure
+        self.cache = AuthCache(cache_limit)
+        self._open_backends = [pair for pair in self._backends if not IByUsername.providedBy(pair[1])]
+        # Compared with when there is nothing real to compare with, so that the work is the same.
+        self._dummy = {name: secrets.token_hex(make(b"").digest_size) for name, make in ALGORITHMS.items()}
+        self._asking: dict[CacheKey, list[Deferred[AuthAnswer | None]]] = {}
+        self._last: tuple[Request, Decision] | None = None
+        self.accepted = 0  #: requests let in, for metrics
+        self.challenged = 0  #: challenges made, for metrics
+        self.failures: dict[str, int] = {}  #: failed logins by code, for metrics
+
+    # ------------------------------------------------------------ what callers use
+
+    def first_answer(self, request: Request, flow: Flow) -> Challenge | None:
+        """
+        A challenge for a request that carries nothing a backend would look at. Changes nothing, so it may be
+        given before a transaction exists, and again for each repetition of the request.
+
+        :return: ``None``: take the request through a transaction and :meth:`authorize_now`.
+        """
+        credentials = self._credentials(request)
+        if credentials is None:
+            return None if self._open_backends else self._challenge(request)
+        if self._signer.check(credentials.nonce, self._clock.wall().timestamp()) == "bad":
+            return self._challenge(request)
+        return None
+
+    def authorize_now(self, request: Request, flow: Flow) -> Decision | None:
+        """
+        The decision, when it needs no backend. Call it once for each transaction: a nonce count is used up.
+        (Called again for the very same object before any other, it repeats its decision.)
+
+        :return: ``None``: ``await authorize(...)`` instead.
+        """
+        last = self._last
+        if last is not None and last[0] is request:
+            return last[1]
+        try:
+            decision = self._decide_now(request, flow)
+        except MizuError as refusal:
+            decision = _refused(refusal)
+        if decision is not None:
+            self._last = (request, decision)
+        return decision
+
+    async def authorize(self, request: Request, flow: Flow) -> Decision:
+        """The decision, asking the backends when it needs them. Raises nothing."""
+        decision = self.authorize_now(request, flow)
+        if decision is not None:
+            return decision
+        self.cache.misses += 1
+        credentials = self._credentials(request)
+        try:
+            query = _query(request, flow, credentials)
+            key = self._key(query)
+            epoch = self.cache.epoch
+            answer = await self._ask_once(key, query)
+        except StoreBusy as busy:
+            return self._during_outage(request, flow, credentials, key, busy)
+        except MizuError as refusal:
+            return _refused(refusal)
+        except Exception:
+            self.log.failure("an authorization backend failed; the request was refused")
+            return Refused(500, "Authorization Failed", (), "backend_failed")
+        entry = self._keep(key, credentials, answer, epoch)
+        return self._judge(request, flow, credentials, entry)
+
+    def forget(self, username: str | None) -> None:
+        """Drop what is cached about an account; ``None``: about all."""
+        self.cache.forget(username)
+        self._last = None
+
+    def counts(self) -> dict[str, int]:
+        """Figures for status and metrics."""
+        return {
+            "accepted": self.accepted,
+            "challenged": self.challenged,
+            "cache_entries": len(self.cache),
+            "cache_hits": self.cache.hits,
+            "cache_misses": self.cache.misses,
+            "nonces": len(self._counts),
+            "replays": self._counts.replays,
+            **{f"failed_{code}": count for code, count in self.failures.items()},
+        }
+
+    # ------------------------------------------------------------ deciding
+
+    def _decide_now(self, request: Request, flow: Flow) -> Decision | None:
+        credentials = self._credentials(request)
+        if credentials is None:
+            return self._without_credentials(request, flow)
+        now_s = self._clock.wall().timestamp()
+        nonce_is = self._signer.check(credentials.nonce, now_s)
+        if nonce_is == "stale":
+            return self._challenge(request, stale=True)
+        if nonce_is == "bad":
+            return self._failed(request, flow, credentials.username, "bad_nonce")
+        if credentials.uri != request.uri and not digest_uri_fits(credentials.uri, request.uri):
+            self._count_failure(flow, credentials.username, "uri_mismatch")
+            return Refused(403, "Digest URI Differs", (), "uri_mismatch")
+        if self._open_backends:
+            source_host, source_port = flow.remote
+            key: CacheKey = (source_host, source_port, credentials.username, "")
+        else:
+            key = credentials.username
+        entry = self.cache.get(key)
+        if entry is None or entry.fresh_until_s < self._clock.mono_s():
+            return None
+        return self._judge_cached(request, flow, credentials, entry)
+
+    def _without_credentials(self, request: Request, flow: Flow) -> Decision | None:
+        if not self._open_backends:
+            return self._challenge(request)
+        entry = self.cache.get(self._key(_query(request, flow, None)))
+        if entry is None or entry.fresh_until_s < self._clock.mono_s():
+            return None
+        self.cache.hits += 1
+        return self._accept(entry) if entry.answer.ha1 is None else self._challenge(request)
+
+    def _judge_cached(
+        self, request: Request, flow: Flow, credentials: Credentials, entry: Entry
+    ) -> Decision | None:
+        """What a cached answer alone can decide: a right password."""
+        stored = entry.answer.ha1
+        if stored is not None:
+            secret = stored.get(credentials.algorithm)
+            if secret is None or not check(credentials, request.method, secret):
+                return None
+        if not entry.answer.account.enabled:
+            return None
+        self.cache.hits += 1
+        if stored is not None and not self._counts.use(credentials.nonce, credentials.nc):
+            return self._replayed(request, flow, credentials.username)
+        return self._accept(entry)
+
+    def _judge(
+        self, request: Request, flow: Flow, credentials: Credentials | None, entry: Entry | None
+    ) -> Decision:
+        """Decide by what a backend has just said; ``None``: nobody knows the sender."""
+        if credentials is None:
+            if entry is None or entry.answer.ha1 is not None or not entry.answer.account.enabled:
+                return self._challenge(request)
+            return self._accept(entry)
+        # The same steps for everybody, whatever is found.
+        stored = entry.answer.ha1 if entry is not None else {}
+        secret = (stored or {}).get(credentials.algorithm, self._dummy[credentials.algorithm])
+        right = check(credentials, request.method, secret)
+        if entry is None:
+            return self._failed(request, flow, credentials.username, "unknown_user")
+        if stored is not None and not right:
+            return self._failed(request, flow, credentials.username, "wrong_password")
+        if not entry.answer.account.enabled:
+            return self._failed(request, flow, credentials.username, "disabled")
+        if stored is not None and not self._counts.use(credentials.nonce, credentials.nc):
+            return self._replayed(request, flow, credentials.username)
+        return self._accept(entry)
+
+    def _during_outage(
+        self,
+        request: Request,
+        flow: Flow,
+        credentials: Credentials | None,
+        key: CacheKey,
+        busy: StoreBusy,
+    ) -> Decision:
+        """The database is away: who was known is still known, everybody else has to come again."""
+        entry = self.cache.get(key)
+        if entry is not None and self._clock.mono_s() < entry.fresh_until_s + OUTAGE_S:
+            if credentials is None:
+                if entry.answer.ha1 is None and entry.answer.account.enabled:
+                    return self._accept(entry)
+            else:
+                decision = self._judge_cached(request, flow, credentials, entry)
+                if decision is not None:
+                    return decision
+        return _refused(busy)
+
+    # ------------------------------------------------------------ pieces
+
+    def _credentials(self, request: Request) -> Credentials | None:
+        """The credentials that answer one of our challenges; ``None``: there are none."""
+        header = "authorization" if request.method == "REGISTER" else "proxy-authorization"
+        for value in request.get_all(header)[:_CREDENTIALS_MAX]:
+            found = parse_credentials(value)
+            if (
+                found is not None
+                and found.realm == self._realm
+                and found.algorithm in self._algorithms
+                and found.qop == "auth"  # RFC 2069 replies prove too little: they can be replayed for ever
+                and found.cnonce
+                and found.nc
+            ):
+                return found
+        return None
+
+    def _challenge(self, request: Request, *, stale: bool = False) -> Challenge:
+        nonce = self._signer.make(self._clock.wall().timestamp())
+        status, name = (
+            (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
+        )
+        self.challenged += 1
+        return Challenge(
+            status,
+            tuple([(name, challenge(self._realm, nonce, each, stale=stale)) for each in self._algorithms]),
+            stale,
+        )
+
+    def _failed(self, request: Request, flow: Flow, username: str, code: str) -> Challenge:
+        self._count_failure(flow, username, code)
+        return self._challenge(request)
+
+    def _replayed(self, request: Request, flow: Flow, username: str) -> Challenge:
+        self._count_failure(flow, username, "replay")
+        return self._challenge(request, stale=True)
+
+    def _count_failure(self, flow: Flow, username: str, code: str) -> None:
+        self.failures[code] = self.failures.get(code, 0) + 1
+        self._on_failure(flow, username, code)
+
+    def _accept(self, entry: Entry) -> Accepted:
+        self.accepted += 1
+        return entry.accepted
+
+    def _key(self, query: AuthQuery) -> CacheKey:
+        if not self._open_backends:
+            return query.username
+        # Without credentials the called number may decide (tech prefixes).
+        called = "" if query.has_credentials else f"{query.method == 'REGISTER'}:{query.called_number}"
+        return (query.source_host, query.source_port, query.username, called)
+
+    def _keep(
+        self, key: CacheKey, credentials: Credentials | None, answer: AuthAnswer | None, epoch: int
+    ) -> Entry | None:
+        """Cache an answer, unless something was forgotten while it was on its way: it may be the old one."""
+        if answer is None:
+            self.cache.drop(key)
+            return None
+        username = credentials.username if credentials is not None else answer.account.username
+        entry = Entry(answer, Accepted(answer.account, username), self._clock.mono_s() + answer.cache_s)
+        if answer.cache_s > 0 and epoch == self.cache.epoch:
+            self.cache.put(key, entry)
+        return entry
+
+    async def _ask_once(self, key: CacheKey, query: AuthQuery) -> AuthAnswer | None:
+        """Ask the backends; whoever wants to know the same meanwhile waits for that answer."""
+        waiting = self._asking.get(key)
+        if waiting is not None:
+            answered: Deferred[AuthAnswer | None] = Deferred()
+            waiting.append(answered)
+            return await answered
+        waiting = self._asking[key] = []
+        try:
+            answer = await self._ask(query)
+        except Exception as error:
+            del self._asking[key]
+            for other in waiting:
+                other.errback(error)
+            raise
+        del self._asking[key]
+        for other in waiting:
+            other.callback(answer)
+        return answer
+
+    async def _ask(self, query: AuthQuery) -> AuthAnswer | None:
+        for _name, backend in self._backends if query.has_credentials else self._open_backends:
+            answer = await backend.find(query)
+            if answer is not None:
+                return answer
+        return None
+
+
+def _refused(error: MizuError) -> Refused:
+    retry_s = getattr(error, "retry_after_s", 0)
+    fields = (("Retry-After", str(retry_s)),) if retry_s else ()
+    return Refused(error.sip_status, "" if retry_s else str(error), fields, error.code)
+
+
+def _query(request: Request, flow: Flow, credentials: Credentials | None) -> AuthQuery:
+    source_host, source_port = flow.remote
+    party = request.to if request.method == "REGISTER" else request.from_
+    claimed = party.uri.user
+    called = request.request_uri
+    return AuthQuery(
+        method=request.method,
+        username=credentials.username if credentials is not None else claimed,
+        realm=credentials.realm if credentials is not None else "",
+        source_host=source_host,
+        source_port=source_port,
+        proto=flow.proto,
+        caller_number=claimed,
+        called_number=called.user,
+        has_credentials=credentials is not None,
+    )

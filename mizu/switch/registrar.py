@@ -1,0 +1,263 @@
+"""
+The registrar: REGISTER transactions in, bindings in the location table and the store (RFC 3261 10.3,
+RFC 3327, RFC 5626). What a request changes is worked out in ``mizu.switch.registration``.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from itertools import count
+from secrets import token_hex
+
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mizu.auth.request import Accepted, Authorizer, Decision
+from mizu.config import RegistrarConfig
+from mizu.errors import MizuError, Overloaded
+from mizu.interfaces import IClock, ILocationStore
+from mizu.model import Account, Binding
+from mizu.sip.flow import Flow
+from mizu.sip.grammar import BadMessage
+from mizu.sip.message import Request
+from mizu.sip.transactions import ServerTransaction
+from mizu.sip.uri import SipUri
+from mizu.switch.location import LocationTable
+from mizu.switch.registration import Outcome, RegistrationRefused, apply_register
+
+#: Seconds after which a phone of RFC 5626 sends its keepalive, told in ``Flow-Timer``.
+FLOW_TIMER_S = 120
+
+Fields = tuple[tuple[str, str], ...]
+
+
+def _nobody(*_: object) -> None:
+    """Nobody listens."""
+
+
+def _never_self(host: str, port: int) -> bool:
+    return False
+
+
+class Registrar:
+    """
+    :param locations: the table that calls are routed by; written here only.
+    :param store: told of each change; memory holds even when it is away.
+    :param domains: lower-case host names that are ours; empty: every name is. Our own addresses always are.
+    :param is_self: whether host and port are one of our listeners; the one a REGISTER came to is known anyway.
+    :param on_change: called with (address of record, whether it is registered now) when that changes.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        locations: LocationTable,
+        store: ILocationStore,
+        authorizer: Authorizer,
+        settings: RegistrarConfig,
+        clock: IClock,
+        *,
+        domains: Sequence[str] | frozenset[str] = (),
+        is_self: Callable[[str, int], bool] = _never_self,
+        server_name: str = "",
+        flow_timer_s: int = FLOW_TIMER_S,
+        on_change: Callable[[str, bool], None] = _nobody,
+    ) -> None:
+        self._locations = locations
+        self._store = store
+        self._authorizer = authorizer
+        self._settings = settings
+        self._clock = clock
+        self._domains = frozenset(name.lower() for name in domains)
+        self._is_self = is_self
+        self._server: Fields = (("Server", server_name),) if server_name else ()
+        self._flow_timer_s = flow_timer_s
+        self._on_change = on_change
+        self._tag_prefix = token_hex(4)
+        self._tag_number = count()
+        self._date_second = 0
+        self._date = ""
+        self.answers: dict[int, int] = {}  #: answers by status, for metrics
+
+    # ------------------------------------------------------------ requests
+
+    def register(self, tx: ServerTransaction) -> None:
+        """Answer one REGISTER, now or when the account store has answered. Never raises."""
+        request = tx.request
+        try:
+            if self._domains and not self._is_ours(request.request_uri, tx.flow):
+                self._reply(tx, 403, "Not Our Domain")  # RFC 3261 10.3 step 1: we forward for nobody
+                return
+            decision = self._authorizer.authorize_now(request, tx.flow)
+            if decision is not None:
+                self._decided(tx, decision)
+                return
+        except MizuError as error:
+            self._refuse(tx, error)
+            return
+        ensureDeferred(self._authorize(tx)).addErrback(self._failed, tx)
+
+    async def _authorize(self, tx: ServerTransaction) -> None:
+        decision = await self._authorizer.authorize(tx.request, tx.flow)
+        if tx.final_sent:
+            return  # the transaction ended while the store was asked
+        try:
+            self._decided(tx, decision)
+        except MizuError as error:
+            self._refuse(tx, error)
+
+    def _failed(self, failure: Failure, tx: ServerTransaction) -> None:
+        self.log.failure("a REGISTER could not be served", failure)
+        if not tx.final_sent:
+            self._reply(tx, 500)
+
+    def _decided(self, tx: ServerTransaction, decision: Decision) -> None:
+        if isinstance(decision, Accepted):
+            self._serve(tx, decision.account)
+        else:
+            self._reply(tx, decision.status, getattr(decision, "reason", "") or None, decision.fields)
+
+    def _serve(self, tx: ServerTransaction, account: Account) -> None:
+        """Steps 4 to 8 for a request whose sender is known."""
+        request, flow = tx.request, tx.flow
+        aor = account.username
+        uri = request.to.uri
+        if uri.user != aor:
+            # Also for names that do not exist, so that nobody can find out which do.
+            self._reply(tx, 403, "Not Your Address Of Record")
+            return
+        if self._domains and isinstance(uri, SipUri) and not self._is_ours(uri, flow):
+            self._reply(tx, 404)  # step 5
+            return
+        now_s = self._clock.wall().timestamp()
+        old = self._locations.get(aor)
+        outcome = apply_register(
+            request,
+            flow,
+            account,
+            old,
+            settings=self._settings,
+            now_s=now_s,
+            is_self=lambda host, port: (host, port) == flow.local or self._is_self(host, port),
+        )
+        if outcome.changed:
+            self._locations.replace(aor, outcome.bindings)
+            self._changed(aor, old, outcome.bindings)
+        self._reply(tx, 200, None, self._success_fields(request, outcome, now_s))
+
+    def _success_fields(self, request: Request, outcome: Outcome, now_s: float) -> Fields:
+        """What a 200 carries: every binding (step 8), and what the extensions ask for."""
+        fields = [("Contact", contact_value(binding, now_s)) for binding in outcome.bindings]
+        fields.append(("Date", self._date_text(now_s)))
+        path = request.get("path")
+        if path is not None:
+            fields.append(("Path", ", ".join(request.values("path"))))
+        if outcome.outbound:
+            fields.append(("Require", "outbound"))
+            fields.append(("Flow-Timer", str(self._flow_timer_s)))
+        if path is not None or outcome.outbound:
+            fields.append(("Supported", "path, outbound"))
+        return tuple(fields)
+
+    # ------------------------------------------------------------ other sources of change
+
+    async def load(self) -> int:
+        """
+        Read back what the store has kept. Bindings made since the start win over stored ones.
+
+        :return: bindings taken over.
+        :raise StoreBusy: nothing was read; try again.
+        """
+        stored: dict[str, list[Binding]] = {}
+        for binding in await self._store.load():
+            stored.setdefault(binding.aor, []).append(binding)
+        now_s = self._clock.wall().timestamp()
+        loaded = 0
+        for aor, bindings in stored.items():
+            live = [binding for binding in bindings if binding.expires_at_s > now_s]
+            if not live or self._locations.get(aor):
+                continue
+            try:
+                self._locations.replace(aor, live)
+            except Overloaded:
+                self.log.error("limits.registrations is too low: not every stored registration was loaded")
+                break
+            loaded += len(live)
+            self._on_change(aor, True)
+        return loaded
+
+    def remove(self, aor: str) -> int:
+        """Unregister every contact of an address of record. :return: how many there were."""
+        old = self._locations.get(aor)
+        if old:
+            self._locations.replace(aor, ())
+            self._changed(aor, old, ())
+        return len(old)
+
+    def expire(self) -> int:
+        """Drop what has expired; call it every second or so. :return: addresses of record changed."""
+        changed = self._locations.expire(self._clock.wall().timestamp())
+        self._announce(changed)
+        return len(changed)
+
+    def flow_closed(self, flow: Flow) -> None:
+        """A connection is gone: calls must not go over it any more (see ``LocationTable.close_stream``)."""
+        host, port = flow.remote
+        self._announce(self._locations.close_stream(flow.listener, host, port))
+
+    def _announce(self, changed: Sequence[str]) -> None:
+        """Pass on what the table has changed by itself: these had bindings before."""
+        for aor in changed:
+            bindings = self._locations.get(aor)
+            self._store.put(aor, bindings)
+            if not bindings:
+                self._on_change(aor, False)
+
+    def _changed(self, aor: str, old: Sequence[Binding], new: Sequence[Binding]) -> None:
+        self._store.put(aor, new)
+        if bool(old) != bool(new):
+            self._on_change(aor, bool(new))
+
+    # ------------------------------------------------------------ pieces
+
+    def _is_ours(self, uri: object, flow: Flow) -> bool:
+        if not isinstance(uri, SipUri):
+            return False
+        host = uri.host.lower()
+        return host in self._domains or host == flow.local[0]
+
+    def _refuse(self, tx: ServerTransaction, error: MizuError) -> None:
+        if isinstance(error, RegistrationRefused):
+            self._reply(tx, error.sip_status, error.reason or None, error.fields)
+        elif isinstance(error, BadMessage):
+            self._reply(tx, error.sip_status, str(error) or None)
+        else:
+            retry_s = getattr(error, "retry_after_s", 0)
+            self._reply(tx, error.sip_status, None, (("Retry-After", str(retry_s)),) if retry_s else ())
+
+    def _reply(
+        self, tx: ServerTransaction, status: int, reason: str | None = None, fields: Fields = ()
+    ) -> None:
+        self.answers[status] = self.answers.get(status, 0) + 1
+        tag = f"{self._tag_prefix}{next(self._tag_number):x}"
+        tx.respond(tx.request.reply(status, reason, to_tag=tag, fields=(*fields, *self._server)))
+
+    def _date_text(self, now_s: float) -> str:
+        """``Date`` as RFC 3261 20.17 writes it; made once a second."""
+        second = int(now_s)
+        if second != self._date_second:
+            self._date_second = second
+            self._date = format_datetime(datetime.fromtimestamp(second, UTC), usegmt=True)
+        return self._date
+
+
+def contact_value(binding: Binding, now_s: float) -> str:
+    """A binding as the Contact header of an answer shows it, with the seconds that are left."""
+    text = f"<{binding.contact}>;expires={max(1, round(binding.expires_at_s - now_s))}"
+    if binding.q_milli != 1000:
+        text += f";q={binding.q_milli / 1000:g}"
+    if binding.reg_id:
+        text += f';+sip.instance="<{binding.instance_id}>";reg-id={binding.reg_id}'
+    return text

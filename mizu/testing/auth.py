@@ -1,0 +1,242 @@
+"""
+Public fakes of the account store and of an authorization backend, and the contract that every backend keeps.
+
+A plugin author runs the contract by subclassing :class:`AuthBackendContract` in a test module::
+
+    class TestMyBackend(AuthBackendContract):
+        known_username = "alice"
+
+        def make_backend(self):
+            return MyBackend(...)
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from mizu.auth.interfaces import IByUsername
+from mizu.errors import Conflict, NotFound, StoreBusy
+from mizu.interfaces import IAccountStore, IAuthBackend
+from mizu.model import Account, AuthAnswer, AuthQuery
+from mizu.sip.digest import ALGORITHMS, ha1
+
+T = TypeVar("T")
+
+
+def result_now(awaitable: Awaitable[T]) -> T:
+    """
+    What an awaitable that needs no network gives.
+
+    :raise AssertionError: it has no result yet.
+    """
+
+    async def wait() -> T:
+        return await awaitable
+
+    results: list[T] = []
+    failures: list[BaseException] = []
+    ensureDeferred(wait()).addCallbacks(results.append, lambda failure: failures.append(failure.value))
+    if failures:
+        raise failures[0]
+    assert results, "no result yet"
+    return results[0]
+
+
+def all_ha1(username: str, password: str, realm: str = "mizu") -> dict[str, str]:
+    """Every HA1 that an account store keeps for a password."""
+    return {algorithm: ha1(username, realm, password, algorithm) for algorithm in ALGORITHMS}
+
+
+def auth_query(username: str, **changes: Any) -> AuthQuery:
+    """A query with credentials from a phone on loopback; ``changes`` are other fields."""
+    query = AuthQuery(
+        method="REGISTER",
+        username=username,
+        realm="mizu",
+        source_host="127.0.0.1",
+        source_port=5062,
+        proto="udp",
+        caller_number=username,
+        called_number="",
+        has_credentials=True,
+    )
+    return replace(query, **changes)
+
+
+@implementer(IAccountStore)
+class FakeAccountStore:
+    """
+    ``IAccountStore`` in a dictionary. Every answer is there at once, unless ``held`` is set.
+
+    :ivar busy: raise ``StoreBusy`` from everything, as while the database is down.
+    :ivar held: when a list, ``find`` waits until :meth:`release`.
+    :ivar asked: usernames that ``find`` was asked for.
+    """
+
+    def __init__(self, *usernames: str, password: str = "secret", realm: str = "mizu") -> None:
+        self.busy = False
+        self.held: list[Deferred[None]] | None = None
+        self.asked: list[str] = []
+        self._realm = realm
+        self._rows: dict[str, tuple[Account, dict[str, str]]] = {}
+        for username in usernames:
+            self.set(username, password)
+
+    def set(self, username: str, password: str, **fields: Any) -> Account:
+        """Add or replace an account, with a password in the clear; ``fields`` as in ``Account``."""
+        known = self._rows.get(username)
+        number = known[0].id if known is not None else len(self._rows) + 1
+        account = Account(id=number, username=username, **fields)
+        self._rows[username] = (account, all_ha1(username, password, self._realm))
+        return account
+
+    def release(self) -> None:
+        """Let the waiting ``find`` calls answer."""
+        held, self.held = self.held or [], None
+        for waiting in held:
+            waiting.callback(None)
+
+    async def find(self, username: str) -> tuple[Account, Mapping[str, str]] | None:
+        self.asked.append(username)
+        found = self._rows.get(username)
+        if self.held is not None:
+            waiting: Deferred[None] = Deferred()
+            self.held.append(waiting)
+            await waiting
+        self._check()
+        return found
+
+    async def list(self, prefix: str, limit: int, after: str) -> Sequence[Account]:
+        self._check()
+        names = sorted(name for name in self._rows if name.startswith(prefix) and name > after)
+        return [self._rows[name][0] for name in names[:limit]]
+
+    async def add(self, username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Account:
+        self._check()
+        if username in self._rows:
+            raise Conflict(f"there is an account {username!r} already")
+        account = Account(id=len(self._rows) + 1, username=username, **cast(Any, fields))
+        self._rows[username] = (account, dict(ha1))
+        return account
+
+    async def change(
+        self, username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]
+    ) -> Account:
+        self._check()
+        if username not in self._rows:
+            raise NotFound(f"no account {username!r}")
+        account, secrets = self._rows[username]
+        account = replace(account, version=account.version + 1, **cast(Any, fields))
+        self._rows[username] = (account, secrets if ha1 is None else dict(ha1))
+        return account
+
+    async def delete(self, username: str) -> None:
+        self._check()
+        if self._rows.pop(username, None) is None:
+            raise NotFound(f"no account {username!r}")
+
+    def _check(self) -> None:
+        if self.busy:
+            raise StoreBusy("the database does not answer")
+
+
+@implementer(IAuthBackend)
+class FakeAuthBackend:
+    """
+    Answers by username from a dictionary, with and without credentials, and notes what it was asked.
+
+    :ivar busy: raise ``StoreBusy``.
+    """
+
+    def __init__(self, answers: Mapping[str, AuthAnswer] | None = None) -> None:
+        self.answers = dict(answers or {})
+        self.queries: list[AuthQuery] = []
+        self.busy = False
+
+    async def find(self, query: AuthQuery) -> AuthAnswer | None:
+        self.queries.append(query)
+        if self.busy:
+            raise StoreBusy("the database does not answer")
+        return self.answers.get(query.username)
+
+
+class AuthBackendContract:
+    """What Mizu relies on in every ``IAuthBackend``; see the module's text for how to run it."""
+
+    #: somebody the backend knows, and a name it does not know
+    known_username = "alice"
+    unknown_username = "no-such-person"
+    #: queries of that person differ by these fields (an address, say)
+    known_query: Mapping[str, Any] = {}
+
+    def make_backend(self) -> IAuthBackend:
+        """The backend under test."""
+        raise NotImplementedError
+
+    def result(self, awaitable: Awaitable[T]) -> T:
+        """Wait for an answer; override it where answers need a reactor."""
+        return result_now(awaitable)
+
+    def test_it_provides_the_interface(self) -> None:
+        """The backend has the method of ``IAuthBackend`` with its arguments."""
+        verifyObject(IAuthBackend, self.make_backend())
+
+    def test_somebody_known_is_found(self) -> None:
+        """The answer names the account, and its secrets are lower-case hexadecimal HA1s."""
+        answer = self.result(self.make_backend().find(auth_query(self.known_username, **self.known_query)))
+        assert answer is not None
+        assert answer.account.username
+        assert answer.cache_s >= 0
+        for algorithm, secret in (answer.ha1 or {}).items():
+            assert len(secret) == ALGORITHMS[algorithm](b"").digest_size * 2
+            assert secret == secret.lower()
+            int(secret, 16)
+
+    def test_no_secret_is_printed(self) -> None:
+        """Logging an answer shows no secret."""
+        answer = self.result(self.make_backend().find(auth_query(self.known_username, **self.known_query)))
+        assert answer is not None
+        assert not any(secret in repr(answer) for secret in (answer.ha1 or {}).values())
+
+    def test_somebody_unknown_is_none(self) -> None:
+        """Unknown is an answer, not an error."""
+        assert self.result(self.make_backend().find(auth_query(self.unknown_username))) is None
+
+    def test_a_hostile_name_is_just_unknown(self) -> None:
+        """Whatever is in the username: no error, and nobody is found by accident."""
+        backend = self.make_backend()
+        for name in ("", "' OR 1=1 --", "%", "_", "\0", "\udcff", "x" * 4000, self.known_username + "\0"):
+            assert self.result(backend.find(auth_query(name))) is None
+
+    def test_a_request_without_credentials_never_yields_a_secret_less_digest_account(self) -> None:
+        """An account that needs a password is not let in because the request shows none."""
+        backend = self.make_backend()
+        with_credentials = self.result(backend.find(auth_query(self.known_username, **self.known_query)))
+        without = self.result(
+            backend.find(auth_query(self.known_username, **{**self.known_query, "has_credentials": False}))
+        )
+        assert with_credentials is not None
+        if with_credentials.ha1 is not None:
+            assert without is None or without.ha1 is not None
+
+    def test_two_questions_at_once_get_their_own_answers(self) -> None:
+        """A second question before the first is answered disturbs nothing."""
+        backend = self.make_backend()
+        first = backend.find(auth_query(self.known_username, **self.known_query))
+        second = backend.find(auth_query(self.unknown_username))
+        assert self.result(second) is None
+        assert self.result(first) is not None
+
+    def test_a_backend_by_username_ignores_where_the_request_comes_from(self) -> None:
+        """With the mark ``IByUsername`` the answer holds for every source, and for credentials only."""
+        backend = self.make_backend()
+        if not IByUsername.providedBy(backend):
+            return
+        here = self.result(backend.find(auth_query(self.known_username)))
+        there = self.result(backend.find(auth_query(self.known_username, source_host="192.0.2.7")))
+        assert here == there
+        assert self.result(backend.find(auth_query(self.known_username, has_credentials=False))) is None
