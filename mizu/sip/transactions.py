@@ -1,0 +1,393 @@
+"""The transaction layer: which message belongs to which transaction, and the tables with their limits.
+
+Source: RFC 3261 17.1.3, 17.2.3, 8.2.2.2, 9.2; RFC 6026. The machines are in ``transaction``.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+from mizu.errors import Overloaded
+from mizu.sip.flow import Flow
+from mizu.sip.message import Message, Request, Response
+from mizu.sip.timers import DeadlineHeap, Lingering, TimerSettings
+from mizu.sip.transaction import (
+    COMPLETED,
+    ClientTransaction,
+    ClientUser,
+    Counts,
+    InviteClient,
+    InviteServer,
+    Key,
+    Machine,
+    OtherClient,
+    OtherServer,
+    ServerTransaction,
+    Surroundings,
+)
+
+__all__ = [
+    "ClientTransaction",
+    "ClientUser",
+    "Counts",
+    "ServerTransaction",
+    "TransactionLayer",
+    "TransactionUser",
+]
+
+MAGIC_COOKIE = "z9hG4bK"  # RFC 3261 8.1.1.7
+METHODS = (
+    *("INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "PRACK", "UPDATE"),
+    *("INFO", "MESSAGE", "REFER", "NOTIFY", "SUBSCRIBE", "PUBLISH"),
+)
+#: Doing these twice does no harm, so a second copy that came another way is only looked for while the first
+#: is at work, not for 32 s after it. They are most of the traffic.
+REPEATABLE = frozenset({"REGISTER", "OPTIONS"})
+RETRY_AFTER_S = 5  # told in the 503 when the table is full
+
+MergeKey = tuple[str | None, str | None, str | None]
+
+
+class TransactionUser(Protocol):
+    """What is above the layer (RFC 3261 calls it the TU)."""
+
+    def request_received(self, tx: ServerTransaction) -> None:
+        """A new request; never ACK, never CANCEL. Answer with ``tx.respond``, now or later."""
+
+    def ack_received(self, ack: Request, flow: Flow) -> None:
+        """An ACK that ends no 300-699: one for a 2xx."""
+
+    def stray_response(self, response: Response, flow: Flow) -> None:
+        """A response of no transaction, for instance a 2xx to INVITE after timer M."""
+
+
+def random_token() -> str:
+    """72 bits nobody can guess; enough for a branch or a tag (RFC 3261 19.3)."""
+    return secrets.token_urlsafe(9).replace("_", ".")
+
+
+class TransactionLayer:
+    """
+    All transactions of a process.
+
+    :param user: gets new requests and what belongs to no transaction.
+    :param deadlines: the process's heap; its owner runs it.
+    :param now: monotonic seconds.
+    :param limit: server transactions at a time, and as many client transactions. At the limit the oldest
+        answers kept for repeated requests are forgotten first; when there is none, new requests get 503 with
+        ``Retry-After``, without state.
+    :param token: gives a new unguessable word of token characters.
+    """
+
+    def __init__(
+        self,
+        user: TransactionUser,
+        deadlines: DeadlineHeap,
+        now: Callable[[], float],
+        *,
+        timers: TimerSettings | None = None,
+        limit: int = 200_000,
+        token: Callable[[], str] = random_token,
+    ) -> None:
+        self.user = user
+        self.deadlines = deadlines
+        self.timers = timers = timers or TimerSettings()
+        self.tallies = Counts(METHODS)
+        self._limit = limit
+        self._now = now
+        self._token = token
+        self._tag_key = token().encode()
+        self._servers: dict[Key, ServerTransaction] = {}
+        self._answers: dict[Key, bytes] = {}  # non-INVITE in COMPLETED: the final response
+        self._clients: dict[tuple[str, str], ClientTransaction] = {}
+        self._settled: set[tuple[str, str]] = set()  # non-INVITE in COMPLETED
+        self._merged: dict[MergeKey, Key] = {}
+        self._merge_keys: dict[Key, MergeKey] = {}
+
+        self._shared = shared = Surroundings(now, deadlines, timers, self.tallies)
+        shared.drop_server = self._drop_server
+        shared.drop_client = self._drop_client
+        shared.settle_server = self._settle_server
+        shared.settle_client = self._settle_client
+        shared.ack_received = self._ack_received
+        shared.start = self.start
+        for timer, delay_s in (("D", timers.d_s), ("I", timers.i_s), ("L", timers.l_s), ("M", timers.m_s)):
+            shared.lingering[timer] = Lingering(deadlines, delay_s, _ender(f"timer {timer}"))
+        self._timer_j: Lingering[Key] = Lingering(deadlines, timers.j_s, self._forget_answer)
+        self._timer_k: Lingering[tuple[str, str]] = Lingering(deadlines, timers.k_s, self._settled.discard)
+        self._trying: Lingering[InviteServer] = Lingering(
+            deadlines, timers.trying_s, InviteServer.trying, grain_s=0.0
+        )
+        self._unanswered: Lingering[Machine] = Lingering(deadlines, timers.f_s, _ender("no answer"))
+
+    # ------------------------------------------------------------ what comes in
+
+    def receive(self, message: Message, flow: Flow) -> None:
+        """One parsed message. Whoever received it has stamped a request's source (18.2.1)."""
+        if isinstance(message, Request):
+            self._receive_request(message, flow)
+        elif isinstance(message, Response):
+            self._receive_response(message, flow)
+
+    def _receive_request(self, request: Request, flow: Flow) -> None:
+        method = request.method
+        via = request.via
+        branch = via.branch
+        matched = "INVITE" if method == "ACK" else method
+        if branch and branch.startswith(MAGIC_COOKIE):
+            key: Key = (branch, via.host, via.port, matched)
+        else:
+            key = _key_of_2543(request, matched)
+        wire = self._answers.get(key)
+        if wire is not None:
+            self.tallies.repeated_in += 1
+            self.tallies.repeated_out += 1
+            flow.send(wire)
+            return
+        tx = self._servers.get(key)
+        if tx is not None:
+            self._receive_again(tx, request, flow)
+        elif method == "ACK":
+            self._ack_received(request, flow)
+        elif method == "CANCEL":
+            self._receive_cancel(request, flow, key)
+        else:
+            self._receive_new(request, flow, key)
+
+    def _receive_again(self, tx: ServerTransaction, request: Request, flow: Flow) -> None:
+        if request.method == "ACK":
+            if len(tx.key) > 4 and tx.to_tag != (request.to.tag or ""):
+                self._ack_received(request, flow)  # RFC 2543 peers: the To tag tells (17.2.3)
+            else:
+                tx.step("ACK", request)
+        else:
+            self.tallies.repeated_in += 1
+            tx.step("INVITE" if isinstance(tx, InviteServer) else "request")
+
+    def _receive_new(self, request: Request, flow: Flow, key: Key) -> None:
+        method = request.method
+        counted = self.tallies.requests_in
+        counted[method if method in counted else "other"] += 1
+        merge_key: MergeKey | None = None
+        if self._merged:
+            merge_key = _merge_key(request)
+            if merge_key in self._merged and not request.to.tag:
+                self.tallies.merged += 1
+                self._refuse(request, flow, 482)
+                return
+        if len(self._servers) + len(self._answers) >= self._limit and not self._make_room():
+            self.tallies.refused += 1
+            self._refuse(request, flow, 503)
+            return
+        tx = (InviteServer if method == "INVITE" else OtherServer)(request, flow, key, self._shared)
+        self._servers[key] = tx
+        try:
+            self.user.request_received(tx)
+        except Exception:
+            if tx.pending:
+                tx.respond(request.reply(500, to_tag=self._stateless_tag(request)))
+            raise
+        finally:
+            self._wait_for(tx, request, merge_key)
+
+    def _wait_for(self, tx: ServerTransaction, request: Request, merge_key: MergeKey | None) -> None:
+        """What an unanswered transaction needs; most are answered by now and need nothing."""
+        if tx.pending:
+            if isinstance(tx, InviteServer):
+                if not tx.wire:
+                    self._trying.add(tx, self._now())
+            else:
+                self._unanswered.add(tx, self._now())
+        elif request.method in REPEATABLE or (tx.key not in self._servers and tx.key not in self._answers):
+            return
+        merge_key = merge_key or _merge_key(request)
+        if merge_key not in self._merged:
+            self._merged[merge_key] = tx.key
+            self._merge_keys[tx.key] = merge_key
+
+    def _receive_cancel(self, cancel: Request, flow: Flow, key: Key) -> None:
+        self.tallies.requests_in["CANCEL"] += 1
+        stem = key[:-1]
+        invite = self._servers.get((*stem, "INVITE"))
+        if invite is not None and invite.flow.remote[0] != flow.remote[0]:
+            invite = None  # who guesses or overhears a branch elsewhere may not end the call
+        known = invite is not None or any(
+            (*stem, method) in self._servers or (*stem, method) in self._answers for method in METHODS
+        )
+        if not known:
+            self._refuse(cancel, flow, 481)
+            return
+        tag = invite.to_tag if invite is not None else ""
+        answer = OtherServer(cancel, flow, key, self._shared)
+        self._servers[key] = answer
+        answer.respond(cancel.reply(200, to_tag=tag or self._stateless_tag(cancel)))
+        if isinstance(invite, InviteServer):
+            invite.cancel(cancel)
+
+    def _receive_response(self, response: Response, flow: Flow) -> None:
+        status = response.status
+        self.tallies.responses_in[status // 100] += 1
+        key = (response.via.branch or "", response.cseq.method)
+        tx = self._clients.get(key)
+        if tx is not None:
+            tx.receive(response)
+        elif key not in self._settled:
+            self.tallies.stray += 1
+            self.user.stray_response(response, flow)
+
+    def _ack_received(self, ack: Request, flow: Flow) -> None:
+        self.tallies.requests_in["ACK"] += 1
+        self.user.ack_received(ack, flow)
+
+    # ------------------------------------------------------------ what goes out
+
+    def request(self, request: Request, flow: Flow, user: ClientUser) -> ClientTransaction:
+        """
+        Send a request: put our Via on top, send, repeat as needed. Not for the ACK to a 2xx.
+
+        :raise Overloaded: the table is full; nothing was sent.
+        """
+        self.address(request, flow)
+        return self.start(request, flow, request.to_bytes(), user)
+
+    def address(self, request: Request, flow: Flow) -> str:
+        """Put our Via for that flow on top, with a new branch, which is returned."""
+        host, port = flow.local
+        branch = MAGIC_COOKIE + self._token()
+        shown = f"[{host}]" if ":" in host else host
+        rport = "" if flow.reliable else ";rport"  # RFC 3581
+        request.prepend("Via", f"SIP/2.0/{flow.proto.upper()} {shown}:{port};branch={branch}{rport}")
+        return branch
+
+    def start(self, request: Request, flow: Flow, wire: bytes, user: ClientUser) -> ClientTransaction:
+        """Send a request that has its Via and is ``wire`` in bytes. :raise Overloaded: the table is full."""
+        if len(self._clients) >= self._limit:
+            self.tallies.refused += 1
+            raise Overloaded("too many client transactions")
+        method = request.method
+        counted = self.tallies.requests_out
+        counted[method if method in counted else "other"] += 1
+        machine = InviteClient if method == "INVITE" else OtherClient
+        tx = machine(request, flow, request.via.branch or "", wire, user, self._shared)
+        self._clients[tx.key] = tx
+        tx.begin()
+        return tx
+
+    def reply_stateless(self, request: Request, flow: Flow, response: Response) -> None:
+        """Answer without a transaction; ``request`` is what is answered, not kept."""
+        self.tallies.responses_out[response.status // 100] += 1
+        flow.send(response.to_bytes())
+
+    def _refuse(self, request: Request, flow: Flow, status: int) -> None:
+        fields: Sequence[tuple[str, str]] = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
+        tag = None if request.to.tag else self._stateless_tag(request)
+        self.reply_stateless(request, flow, request.reply(status, to_tag=tag, fields=fields))
+
+    def _stateless_tag(self, request: Request) -> str:
+        """The same To tag for each repetition of a request (8.2.7)."""
+        seed = f"{request.get('call-id')} {request.via.branch} {request.get('from')}"
+        data = seed.encode("utf-8", "surrogateescape")
+        return blake2b(data, key=self._tag_key, digest_size=6).hexdigest()
+
+    # ------------------------------------------------------------ the tables
+
+    def _make_room(self) -> bool:
+        """Forget the oldest answer; False when there is none."""
+        while True:
+            key = self._timer_j.evict()
+            if key is None:
+                return False
+            if key in self._answers:
+                self._forget_answer(key)
+                return True
+
+    def _settle_server(self, tx: ServerTransaction) -> None:
+        key = tx.key
+        del self._servers[key]
+        if tx.flow.reliable or tx.request.method in REPEATABLE:
+            self._unmerge(key)
+        if not tx.flow.reliable:
+            self._answers[key] = tx.wire
+            self._timer_j.add(key, self._now())
+
+    def _forget_answer(self, key: Key) -> None:
+        self._answers.pop(key, None)
+        self._unmerge(key)
+
+    def _drop_server(self, tx: ServerTransaction) -> None:
+        self._servers.pop(tx.key, None)
+        self._forget_answer(tx.key)
+
+    def _unmerge(self, key: Key) -> None:
+        if self._merge_keys:
+            merge_key = self._merge_keys.pop(key, None)
+            if merge_key is not None:
+                self._merged.pop(merge_key, None)
+
+    def _settle_client(self, tx: ClientTransaction) -> None:
+        del self._clients[tx.key]
+        if not tx.flow.reliable:
+            if len(self._settled) >= self._limit:
+                oldest = self._timer_k.evict()
+                if oldest is not None:
+                    self._settled.discard(oldest)
+            self._settled.add(tx.key)
+            self._timer_k.add(tx.key, self._now())
+
+    def _drop_client(self, tx: ClientTransaction) -> None:
+        if self._clients.get(tx.key) is tx:
+            del self._clients[tx.key]
+
+    def counts(self) -> dict[str, int]:
+        """
+        How many transactions are in which state, by ``"invite server proceeding"`` and so on; empty states
+        are left out. Walks the table: for people and scrapes, not for the path of a message.
+        """
+        found: dict[str, int] = {}
+        for machine in (*self._servers.values(), *self._clients.values()):
+            name = f"{_NAMES[type(machine)]} {machine.state}"
+            found[name] = found.get(name, 0) + 1
+        for name, table in ((OtherServer, self._answers), (OtherClient, self._settled)):
+            if table:
+                found[f"{_NAMES[name]} {COMPLETED}"] = len(table)
+        return found
+
+    def __len__(self) -> int:
+        """Transactions of both sides, those included that only wait for repetitions."""
+        return len(self._servers) + len(self._answers) + len(self._clients) + len(self._settled)
+
+
+_NAMES: dict[type, str] = {
+    InviteServer: "invite server",
+    OtherServer: "server",
+    InviteClient: "invite client",
+    OtherClient: "client",
+}
+
+
+def _ender(event: str) -> Callable[[Machine], None]:
+    def end(machine: Machine) -> None:
+        machine.step(event)
+
+    return end
+
+
+def _merge_key(request: Request) -> MergeKey:
+    """What a copy that came another way has in common with the first (8.2.2.2): no proxy touches these lines."""
+    return (request.get("call-id"), request.get("cseq"), request.get("from"))
+
+
+def _key_of_2543(request: Request, matched: str) -> Key:
+    """A peer without the magic cookie: 17.2.3, the To tag apart, which is compared where it matters."""
+    via, cseq = request.via, request.cseq
+    return (
+        via.branch,
+        via.host,
+        via.port,
+        request.uri,
+        request.from_.tag,
+        request.call_id,
+        cseq.number,
+        matched,
+    )
