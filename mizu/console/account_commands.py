@@ -139,7 +139,8 @@ class _AccountCommands:
         ha1s = secrets_of(username, self._services.realm, password)
         account = await self._services.accounts.add(username, ha1s, fields)
         self._services.on_account_changed(username)
-        lines, result = [f"account {username} added"], {"user": shown(account)}
+        lines = [f"account {username} added"]
+        result: dict[str, Any] = {"user": shown(account)}
         if given:
             lines += _weakness(username, given)
         else:

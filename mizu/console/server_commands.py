@@ -54,7 +54,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(
                 Argument("how", choice("graceful", "now"), "graceful: let calls end first", default="now"),
             ),
-            details="Graceful: new calls are refused with 503, those in progress may go on for [call] drain_s.",
+            details="Graceful: new calls are refused with 503, those in progress have [call] drain_s to end.",
             examples=("shutdown graceful", "shutdown"),
             changes=True,
         ),

@@ -183,6 +183,28 @@ class CommandTable:
         self._audit(command, values, operator, "ok")
         return CommandResult([visible(line) for line in answer.lines], answer.result)
 
+    async def answer(self, line: str, operator: Operator) -> tuple[int, dict[str, Any]]:
+        """
+        Run one line and put whatever comes of it into the answer of ``POST /console``.
+
+        :return: HTTP status, and ``{"ok", "error", "lines", "result"}``; ``argument`` names a secret that is
+            missing. Raises nothing but cancellation.
+        """
+        try:
+            done = await self.run(line, operator)
+        except MizuError as refused:
+            hint = getattr(refused, "hint", "")
+            lines = [visible(text) for text in (*str(refused).splitlines(), hint) if text]
+            answer = {"ok": False, "error": refused.code, "lines": lines or [refused.code], "result": None}
+            if isinstance(refused, SecretMissing):
+                answer["argument"] = refused.argument
+            return refused.http_status, answer
+        except Exception:  # a fault of ours: the operator learns that, the log learns why
+            self.log.failure("a console command failed")
+            text = "internal error; the server's log has the details"
+            return 500, {"ok": False, "error": "internal", "lines": [text], "result": None}
+        return 200, {"ok": True, "error": "", "lines": list(done.lines), "result": done.result}
+
     def _find(self, words: list[str]) -> tuple[Command, list[str]]:
         longest = max((name.count(" ") for name in self._commands), default=0) + 1
         for count in range(min(longest, len(words)), 0, -1):
