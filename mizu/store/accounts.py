@@ -1,0 +1,246 @@
+"""Accounts and their secrets in PostgreSQL. Look-ups that come together share one query."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from zope.interface import implementer
+
+from mizu.deferreds import shield
+from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
+from mizu.interfaces import IAccountStore
+from mizu.model import Account, AccountType, AuthType
+from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
+from mizu.store.text import storable
+
+Found = tuple[Account, Mapping[str, str]]
+
+_COLUMNS = """id, username, type, enabled AND NOT suspended AND (parent_id IS NULL OR
+ account_ancestors_enabled(parent_id)), parent_id, auth_type, can_dial, display_name, caller_number,
+ max_contacts, trusted_identity, fix_nat, version"""
+_FIND = f"SELECT {_COLUMNS}, ha1_md5, ha1_sha256 FROM account WHERE username = ANY(%s)"
+_LIST = f"""SELECT {_COLUMNS} FROM account WHERE username LIKE %(pattern)s AND username > %(after)s
+ ORDER BY username LIMIT %(limit)s"""
+
+#: Columns that ``add`` and ``change`` take, with what they accept.
+_FIELDS: dict[str, type] = {
+    "type": int,
+    "auth_type": int,
+    "parent_id": int,
+    "enabled": bool,
+    "suspended": bool,
+    "can_dial": bool,
+    "display_name": str,
+    "caller_number": str,
+    "max_contacts": int,
+    "trusted_identity": bool,
+    "fix_nat": bool,
+    "contact": dict,
+}
+_HA1_COLUMNS = {"MD5": "ha1_md5", "SHA-256": "ha1_sha256"}
+_FIND_BATCH = 500  # names in one query
+_FIND_FLIGHTS = 2  # queries under way at a time
+_USERNAME_MAX = 255
+
+
+def account_of(row: Sequence[Any]) -> Account:
+    """The account in the first columns of a row of ``_COLUMNS``."""
+    return Account(
+        id=row[0],
+        username=row[1],
+        type=AccountType(row[2]),
+        enabled=row[3],
+        parent_id=row[4],
+        auth_type=AuthType(row[5]),
+        can_dial=row[6],
+        display_name=row[7],
+        caller_number=row[8],
+        max_contacts=row[9],
+        trusted_identity=row[10],
+        fix_nat=row[11],
+        version=row[12],
+    )
+
+
+def columns_of(ha1: Mapping[str, str] | None, fields: Mapping[str, object]) -> dict[str, object]:
+    """
+    Column values for the arguments of ``add`` and ``change``, checked.
+
+    :raise BadRequest: an unknown field, a wrong type, or text that cannot be kept.
+    """
+    columns: dict[str, object] = {}
+    for name, value in fields.items():
+        want = _FIELDS.get(name)
+        if want is None:
+            raise BadRequest(f"no such field: {name}; known: {', '.join(_FIELDS)}")
+        if not (name == "parent_id" and value is None):
+            if not isinstance(value, want) or (want is int and isinstance(value, bool)):
+                raise BadRequest(f"{name}: want {want.__name__}")
+            if isinstance(value, str) and not storable(value):
+                raise BadRequest(f"{name}: contains bytes that are not text")
+            if name in ("type", "auth_type"):
+                _check_number(name, int(value))  # type: ignore[call-overload]
+        columns[name] = json.dumps(value) if name == "contact" else value
+    for algorithm, digest in (ha1 or {}).items():
+        if algorithm not in _HA1_COLUMNS:
+            raise BadRequest(f"no such digest algorithm: {algorithm}; known: {', '.join(_HA1_COLUMNS)}")
+        columns[_HA1_COLUMNS[algorithm]] = digest
+    return columns
+
+
+def _check_number(name: str, value: int) -> None:
+    try:
+        AccountType(value) if name == "type" else AuthType(value)
+    except ValueError as wrong:
+        raise BadRequest(f"{name}: {wrong}") from None
+
+
+def check_username(username: str) -> str:
+    """:raise BadRequest: it cannot be the name of an account."""
+    if not 0 < len(username) <= _USERNAME_MAX or not storable(username) or any(c.isspace() for c in username):
+        raise BadRequest(f"a username has 1 to {_USERNAME_MAX} characters and no spaces")
+    return username
+
+
+@implementer(IAccountStore)
+class PostgresAccountStore:
+    """
+    See :class:`~mizu.interfaces.IAccountStore`.
+
+    :param pool: for look-ups of call control.
+    :param reports: for lists and changes, so that they cannot starve the look-ups.
+    :param waiting_max: names waiting to be looked up; one more is refused.
+    """
+
+    def __init__(self, pool: Pool, reports: Pool, waiting_max: int) -> None:
+        self._pool = pool
+        self._reports = reports
+        self._waiting_max = waiting_max
+        self._wanted: dict[str, list[Deferred[Found | None]]] = {}
+        self._wanted_count = 0
+        self._flights = 0
+
+    def find(self, username: str) -> Deferred[Found | None]:
+        """See the interface. What comes while a query is under way goes in the next one together."""
+        if not storable(username) or len(username) > _USERNAME_MAX:
+            return succeed(None)
+        done: Deferred[Found | None] = Deferred()
+        if self._wanted_count >= self._waiting_max:
+            done.errback(StoreBusy("too many account look-ups wait for the database"))
+            return done
+        self._wanted.setdefault(username, []).append(done)
+        self._wanted_count += 1
+        if self._flights < _FIND_FLIGHTS:
+            self._find_wanted()
+        return shield(done)
+
+    def _find_wanted(self) -> None:
+        names = list(self._wanted)[:_FIND_BATCH]
+        batch = {name: self._wanted.pop(name) for name in names}
+        self._wanted_count -= sum(map(len, batch.values()))
+        self._flights += 1
+
+        def deliver(rows: list[tuple[Any, ...]]) -> None:
+            found = {row[1]: (account_of(row), _ha1_of(row)) for row in rows}
+            for name, waiters in batch.items():
+                for waiter in waiters:
+                    waiter.callback(found.get(name))
+
+        def refuse(failure: Any) -> None:
+            for waiters in batch.values():
+                for waiter in waiters:
+                    if not waiter.called:
+                        waiter.errback(failure)
+
+        def landed(_: None) -> None:
+            self._flights -= 1
+            if self._wanted and self._flights < _FIND_FLIGHTS:
+                self._find_wanted()
+
+        query = self._pool.query(_FIND, (names,))
+        query.addCallback(deliver).addErrback(refuse).addCallback(landed)
+
+    def list(self, prefix: str, limit: int, after: str) -> Deferred[Sequence[Account]]:
+        """See the interface."""
+        if not storable(prefix) or not storable(after):
+            return succeed([])
+        for special in "\\%_":
+            prefix = prefix.replace(special, "\\" + special)
+        query = self._reports.query(_LIST, {"pattern": prefix + "%", "after": after, "limit": limit})
+        return query.addCallback(lambda rows: [account_of(row) for row in rows])
+
+    def add(self, username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Deferred[Account]:
+        """See the interface. :raise BadRequest: a field is unknown or wrong."""
+        return ensureDeferred(self._add(username, ha1, fields))
+
+    async def _add(self, username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Account:
+        columns = {"username": check_username(username), **columns_of(ha1, fields)}
+        sql = (
+            f"INSERT INTO account ({', '.join(columns)}) VALUES ({', '.join(f'%({c})s' for c in columns)}) "
+            f"RETURNING {_COLUMNS}"
+        )
+        try:
+            rows = await self._reports.query(sql, columns)
+        except UniqueViolation:
+            raise Conflict(f"there is an account {username!r} already") from None
+        except IntegrityError as refused:
+            raise _refusal(refused) from None
+        return account_of(rows[0])
+
+    def change(
+        self, username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]
+    ) -> Deferred[Account]:
+        """See the interface. :raise BadRequest: a field is unknown or wrong."""
+        return ensureDeferred(self._change(username, ha1, fields))
+
+    async def _change(
+        self, username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]
+    ) -> Account:
+        columns = columns_of(ha1, fields)
+        if not storable(username):
+            raise NotFound(f"there is no account {username!r}")
+        if ha1 is not None:  # a new password makes the digests of the old one worthless
+            columns = {**dict.fromkeys(_HA1_COLUMNS.values()), **columns}
+        changes = "".join(f"{column} = %({column})s, " for column in columns)
+        sql = (
+            f"UPDATE account SET {changes} version = version + 1, changed_at = now() "
+            f"WHERE username = %(username)s RETURNING {_COLUMNS}"
+        )
+        try:
+            rows = await self._reports.query(sql, {**columns, "username": username})
+        except IntegrityError as refused:
+            raise _refusal(refused) from None
+        if not rows:
+            raise NotFound(f"there is no account {username!r}")
+        return account_of(rows[0])
+
+    def delete(self, username: str) -> Deferred[None]:
+        """See the interface."""
+        return ensureDeferred(self._delete(username))
+
+    async def _delete(self, username: str) -> None:
+        if not storable(username):
+            raise NotFound(f"there is no account {username!r}")
+        try:
+            rows = await self._reports.query(
+                "DELETE FROM account WHERE username = %s RETURNING id", (username,)
+            )
+        except IntegrityError:
+            raise Conflict(f"account {username!r} still owns other accounts") from None
+        if not rows:
+            raise NotFound(f"there is no account {username!r}")
+
+
+def _ha1_of(row: Sequence[Any]) -> Mapping[str, str]:
+    return {name: value for name, value in (("MD5", row[-2]), ("SHA-256", row[-1])) if value}
+
+
+def _refusal(error: Exception) -> Exception:
+    """What a constraint of the table says, in words."""
+    constraint = getattr(getattr(error, "diag", None), "constraint_name", "") or ""
+    if constraint == "account_tree":
+        return Conflict("an account cannot be below itself, nor more than 100 levels deep")
+    if constraint == "account_parent_id_fkey":
+        return NotFound("there is no account with that parent_id")
+    return BadRequest(f"the database refuses the values ({constraint})")
