@@ -4,7 +4,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IListeningPort, IProtocol
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IConnector, IDelayedCall
 from twisted.internet.protocol import ClientFactory, ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -12,7 +13,6 @@ from twisted.python.failure import Failure
 from mizu.config import LimitsConfig
 from mizu.guard.limits import rate_key
 from mizu.sip.flow import Hop
-from mizu.sip.parser import Limits
 from mizu.sip.transport.reach import plain_host
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
@@ -34,12 +34,17 @@ _Key = tuple[str, str, int]  # protocol, remote host, remote port
 class StreamListener:
     """A TCP or TLS port of ours."""
 
-    def __init__(self, proto: str, host: str, port: IListeningPort) -> None:
+    def __init__(self, proto: str, host: str, port: Any) -> None:
         self.proto = proto
-        self.port_object = port
-        self.host, self.port = host, int(port.getHost().port)  # type: ignore[attr-defined]
+        self._port = port
+        self.host, self.port = host, int(port.getHost().port)
         shown = f"[{host}]" if ":" in host else host
         self.name = f"{proto}:{shown}:{self.port}"
+
+    def close(self) -> "Deferred[None]":
+        """Close the port. Fires when it is."""
+        closed: Deferred[None] = maybeDeferred(self._port.stopListening)
+        return closed
 
 
 class Connections:
@@ -52,7 +57,6 @@ class Connections:
         guard: Guard,
         report: TransportReport,
         limits: LimitsConfig,
-        parser_limits: Limits,
         local_towards: Callable[[str, int, str], tuple[str, int]],
     ) -> None:
         """
@@ -64,7 +68,6 @@ class Connections:
         self.guard = guard
         self.report = report
         self.limits = limits
-        self.parser_limits = parser_limits
         self.trace: Trace | None = None
         self.refused = 0  #: connections that were not accepted
         self.shed = 0  #: silent ones dropped for newcomers
@@ -140,7 +143,7 @@ class Connections:
         return connection
 
     def _shed_unproven(self) -> bool:
-        """Drop the oldest connection that never sent a message though it had time to. False: there is none."""
+        """Drop the oldest connection that never sent a message though it had time to. False: none."""
         for connection, since_s in self._unproven.items():
             if self.now() - since_s < UNPROVEN_S:
                 return False
@@ -280,10 +283,10 @@ class _Accept(ServerFactory):
                 certificates.server(), False, _Handed(self), self._connections.reactor
             )
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def buildProtocol(self, addr: Any) -> Any:
         if self._listener is None:
             return None
-        host, port = plain_host(addr.host), addr.port  # type: ignore[attr-defined]
+        host, port = plain_host(addr.host), addr.port
         connection = self._connections.accept(self._listener, (host, port))
         if connection is None or self._tls is None:
             return connection
@@ -304,7 +307,7 @@ class _Handed(ServerFactory):
     def __init__(self, accept: _Accept) -> None:
         self._accept = accept
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def buildProtocol(self, addr: Any) -> Any:
         return self._accept.handed()
 
 
@@ -316,7 +319,7 @@ class _Open(ClientFactory):
     def __init__(self, connection: StreamTransport) -> None:
         self._connection = connection
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def buildProtocol(self, addr: Any) -> Any:
         return self._connection if self._connection.alive() else None
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:

@@ -65,8 +65,8 @@ class TransportReport:
     def bug(self, where: str) -> None:
         """Called in an ``except`` clause: the receiver raised. The server goes on."""
         self.bugs += 1
-        failure = Failure()
-        frame = failure.getTracebackObject()
+        failure = Failure()  # type: ignore[no-untyped-call]
+        frame = failure.getTracebackObject()  # type: ignore[no-untyped-call]
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next
         line = (frame.tb_frame.f_code.co_filename, frame.tb_lineno) if frame is not None else ("", 0)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from typing import Protocol as Shape
 
 from twisted.internet.error import ConnectionDone
@@ -13,12 +13,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mizu.config import LimitsConfig
-from mizu.sip.parser import BadMessage, Limits, StreamFramer
+from mizu.sip.message import Message, Request, Response
+from mizu.sip.parser import PING, PONG, BadMessage, StreamFramer
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
-
-if TYPE_CHECKING:
-    from mizu.sip.message import Request, Response
 
 #: Messages of an outgoing connection that failed abruptly are reported as lost when the peer said nothing
 #: after them; so many are remembered.
@@ -26,9 +24,6 @@ RECENT_MAX = 64
 
 #: What Twisted's transports take before they ask us to stop.
 _TRANSPORT_BUFFER_BYTES = 65_536
-
-PING = b"\r\n\r\n"
-PONG = b"\r\n"
 
 
 class State(Enum):
@@ -47,7 +42,6 @@ class Owner(Shape):
     guard: Guard
     report: TransportReport
     limits: LimitsConfig
-    parser_limits: Limits
     trace: Trace | None
 
     def now(self) -> float:
@@ -98,7 +92,7 @@ class StreamTransport(Protocol):
         self.state = State.OPENING
         self.received = 0  #: messages
         self._owner = owner
-        self._framer = StreamFramer(owner.parser_limits)
+        self._framer = StreamFramer(owner.limits)
         now_s = owner.now()
         self._since_s = now_s  # when the present state began
         self._active_s = now_s
@@ -194,17 +188,18 @@ class StreamTransport(Protocol):
             self.abort("framing failed")
             return
         for event in events:
-            if isinstance(event, bytes):
-                if event == PING and self.alive():
-                    self.send(PONG)
-            else:
+            if isinstance(event, Message):
                 self._received(event)
-        if not self._framer.pending_bytes:
+            elif event == PING and self.alive():
+                self.send(PONG)
+        if self._framer.failed is not None and self.state is State.OPEN:
+            self._malformed(self._framer.failed, len(data))
+        elif not self._framer.pending_bytes:
             self._partial_since_s = None
         elif events or self._partial_since_s is None:
             self._partial_since_s = self._active_s
 
-    def _received(self, message: "Request | Response") -> None:
+    def _received(self, message: Message) -> None:
         if self.state is not State.OPEN or not self._owner.guard.admit_framed(self.remote[0]):
             return
         if not self.received:
@@ -214,11 +209,9 @@ class StreamTransport(Protocol):
         try:
             if self._owner.trace is not None:
                 self._traced("in", message.to_bytes())
-            if message.is_request:
-                message.stamp_source(*self.remote)  # type: ignore[union-attr]
+            if isinstance(message, Request):
+                message.stamp_source(*self.remote)
             self.addMessage(message)
-        except BadMessage as bad:
-            self._malformed(bad, 0)
         except Exception:
             self._owner.report.bug(self._name())
 
@@ -227,20 +220,19 @@ class StreamTransport(Protocol):
         host, port = self.remote
         self._owner.guard.note_garbage(host, port, bad.code)
         self._owner.report.malformed(self.proto, host, port, bad.code, str(bad))
+        if bad.request is not None:
+            bad.request.flow = self
+            bad.request.stamp_source(host, port)
         try:
-            if bad.request is not None:
-                bad.request.flow = self
-                bad.request.stamp_source(host, port)
             self._owner.sink.bad_message(bad, size_bytes, self)
-        except BadMessage:
-            pass  # not even a Via to answer to
         except Exception:
             self._owner.report.bug(self._name())
         self.close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is closed, by whomever."""
-        self._ended(_reason(reason), clean=bool(reason.check(ConnectionDone)))
+        clean = bool(reason.check(ConnectionDone))  # type: ignore[no-untyped-call]
+        self._ended(_reason(reason), clean=clean)
 
     def connect_failed(self, reason: Failure) -> None:
         """The outgoing connection could not be made."""
@@ -289,11 +281,11 @@ class StreamTransport(Protocol):
         else:
             self.handle_response(msg, self.remote)
 
-    def handle_request(self, message: "Request", addr: tuple[str, int]) -> None:
+    def handle_request(self, message: Request, addr: tuple[str, int]) -> None:
         """A request has come. Override to see it first."""
         self._owner.sink.message_received(message, self)
 
-    def handle_response(self, message: "Response", addr: tuple[str, int]) -> None:
+    def handle_response(self, message: Response, addr: tuple[str, int]) -> None:
         """A response has come. Override to see it first."""
         self._owner.sink.message_received(message, self)
 

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mizu.config import LimitsConfig, SipConfig
 from mizu.errors import ConfigError
 from mizu.sip.flow import Flow, Hop
-from mizu.sip.parser import Limits
 from mizu.sip.transport.connections import Connections, StreamListener
 from mizu.sip.transport.reach import LocalAddresses, family_of, plain_host
 from mizu.sip.transport.report import TransportReport
@@ -94,7 +93,7 @@ class TransportTable:
         self._certificates = certificates
         self.sink = sink
         self._guard = guard
-        self._parser_limits = Limits.from_config(limits)
+        self._limits = limits
         self.report = TransportReport(log_per_source_per_minute, reactor.seconds)
         self._addresses = LocalAddresses(reactor.seconds)
         self._udp: list[tuple[DatagramTransport, str]] = []
@@ -104,7 +103,6 @@ class TransportTable:
             guard=guard,
             report=self.report,
             limits=limits,
-            parser_limits=self._parser_limits,
             local_towards=self._local_towards,
         )
 
@@ -121,9 +119,7 @@ class TransportTable:
         assert self.sink is not None, "a transport without a receiver"
         self.connections.sink = self.sink
         if proto == "udp":
-            udp = DatagramTransport(
-                self.sink, self._guard, self._parser_limits, self.report, self._local_towards
-            )
+            udp = DatagramTransport(self.sink, self._guard, self._limits, self.report, self._local_towards)
             open_udp(
                 self._reactor,
                 udp,
@@ -243,7 +239,7 @@ class TransportTable:
     def close(self) -> "Deferred[None]":
         """Close every listener, then every connection, politely for two seconds. Fires when all is closed."""
         closed = [one.close() for one, _ in self._udp]
-        closed += [maybeDeferred(one.port_object.stopListening) for one, _ in self._streams]  # type: ignore[arg-type]
+        closed += [one.close() for one, _ in self._streams]
         self._udp, self._streams = [], []
         self.connections.close()
         return Deferred.fromCoroutine(self._finish(closed))

@@ -72,8 +72,9 @@ def load(certificate_path: str, key_path: str) -> Certificates:
         raise ConfigError([f"sip.tls_key: {key_path or certificate_path}: {_first_line(error)}"]) from error
     if _public(key.public_key()) != _public(first.public_key()):
         raise ConfigError([f"sip.tls_key: {key_path}: is not the key of {certificate_path}"])
+    pem = _key_pem(key) + first.public_bytes(serialization.Encoding.PEM)
     return Certificates(
-        ssl.PrivateCertificate.loadPEM(_key_pem(key) + first.public_bytes(serialization.Encoding.PEM)),
+        ssl.PrivateCertificate.loadPEM(pem),  # type: ignore[no-untyped-call]
         [crypto.X509.from_cryptography(certificate) for certificate in rest],
     )
 
@@ -99,7 +100,7 @@ def self_signed(directory: Path, names: list[str]) -> Certificates:
             fresh.replace(path)
     except OSError as error:
         raise ConfigError([f"data directory: {error.filename or directory}: {error.strerror}"]) from error
-    return Certificates(ssl.PrivateCertificate.loadPEM(pem), [])
+    return Certificates(ssl.PrivateCertificate.loadPEM(pem), [])  # type: ignore[no-untyped-call]
 
 
 def _still_good(pem: bytes, names: list[str]) -> bool:

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import InvalidAddressError
@@ -17,14 +17,13 @@ from twisted.internet.interfaces import IReactorSocket
 from twisted.logger import Logger
 from twisted.protocols import sip
 
+from mizu.config import LimitsConfig
 from mizu.errors import MizuError
-from mizu.sip.parser import BadMessage, Limits, parse_datagram
+from mizu.sip.message import Request, Response
+from mizu.sip.parser import BadMessage, parse_datagram
 from mizu.sip.transport.reach import family_of
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
-
-if TYPE_CHECKING:
-    from mizu.sip.message import Request, Response
 
 #: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
 _FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
@@ -101,14 +100,14 @@ class DatagramTransport(sip.Base):
         self,
         sink: MessageSink,
         guard: Guard,
-        limits: Limits,
+        limits: LimitsConfig,
         report: TransportReport,
         local_towards: Callable[[str, int, str], tuple[str, int]],
     ) -> None:
         """
         :param local_towards: our address for a peer: (bound host, bound port, peer) to (host, port).
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._sink = sink
         self._guard = guard
         self._limits = limits
@@ -129,7 +128,8 @@ class DatagramTransport(sip.Base):
 
     def startProtocol(self) -> None:
         """The port is open. Learn its address, and send by its socket: ``Port.write`` costs twice as much."""
-        sock = self.transport.getHandle()
+        port: Any = self.transport
+        sock = port.getHandle()
         self.host, self.port = sock.getsockname()[:2]
         shown = f"[{self.host}]" if ":" in self.host else self.host
         self.listener = f"udp:{shown}:{self.port}"
@@ -155,8 +155,8 @@ class DatagramTransport(sip.Base):
             self._traced("in", addr, datagram)
         try:
             message = parse_datagram(datagram, self._limits)
-            if message.is_request:
-                message.flow = self._stamp(message, addr)  # type: ignore[arg-type]
+            if isinstance(message, Request):
+                message.flow = self._stamp(message, addr)
             else:
                 message.flow = UdpFlow(self, addr)
             self.addMessage(message)
@@ -165,8 +165,8 @@ class DatagramTransport(sip.Base):
         except Exception:
             self._report.bug(f"udp:{host}:{addr[1]}")
 
-    def _stamp(self, request: "Request", addr: tuple[str, int]) -> UdpFlow:
-        """Put the source into the top Via (18.2.1, RFC 3581). Returns the flow that answers there (18.2.2)."""
+    def _stamp(self, request: Request, addr: tuple[str, int]) -> UdpFlow:
+        """Put the source into the top Via (18.2.1, RFC 3581); the flow that answers it (18.2.2)."""
         request.stamp_source(addr[0], addr[1])
         via = request.via
         if via.rport is None:
@@ -183,9 +183,6 @@ class DatagramTransport(sip.Base):
         try:
             if bad.request is not None:
                 bad.request.flow = flow = self._stamp(bad.request, addr)
-        except BadMessage:
-            bad.request = None  # not even a Via to answer to
-        try:
             self._sink.bad_message(bad, size_bytes, flow)
         except Exception:
             self._report.bug(f"udp:{host}:{port}")
@@ -207,13 +204,13 @@ class DatagramTransport(sip.Base):
         else:
             self.handle_response(msg, flow.remote)
 
-    def handle_request(self, message: "Request", addr: tuple[str, int]) -> None:
+    def handle_request(self, message: Request, addr: tuple[str, int]) -> None:
         """A request has come. Override to see it first."""
         flow = message.flow
         assert flow is not None
         self._sink.message_received(message, flow)
 
-    def handle_response(self, message: "Response", addr: tuple[str, int]) -> None:
+    def handle_response(self, message: Response, addr: tuple[str, int]) -> None:
         """A response has come. Override to see it first."""
         flow = message.flow
         assert flow is not None
@@ -229,7 +226,7 @@ class DatagramTransport(sip.Base):
         if (destURL.transport or "udp").lower() != "udp":
             raise RuntimeError("only UDP supported here")
         if not family_of(destURL.host):
-            raise InvalidAddressError(destURL.host, "not a numeric address")
+            raise InvalidAddressError(destURL.host, "not a numeric address")  # type: ignore[no-untyped-call]
         data = message.toString()
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogateescape")
@@ -240,7 +237,7 @@ class DatagramTransport(sip.Base):
         if message.is_request:
             message.stamp_source(*sourcePeer)
 
-    def deliverResponse(self, responseMessage: "Response") -> None:
+    def deliverResponse(self, responseMessage: Response) -> None:
         """
         Send a response where its top Via says: ``received`` and ``rport`` (RFC 3261 18.2.2, RFC 3581).
 
@@ -248,9 +245,10 @@ class DatagramTransport(sip.Base):
         """
         via = responseMessage.via
         port = via.rport if isinstance(via.rport, int) and via.rport > 0 else via.port or self.PORT
-        self.sendMessage(sip.URL(host=via.received or via.host, port=port), responseMessage)
+        url = sip.URL(host=via.received or via.host, port=port)  # type: ignore[no-untyped-call]
+        self.sendMessage(url, responseMessage)
 
-    def responseFromRequest(self, code: int, request: "Request") -> "Response":
+    def responseFromRequest(self, code: int, request: Request) -> Response:
         """The response that RFC 3261 8.2.6.2 describes; no To tag yet."""
         return request.reply(code)
 
@@ -288,9 +286,11 @@ class DatagramTransport(sip.Base):
         except Exception:
             self._report.bug("trace")
 
-    def close(self) -> Deferred[None]:
+    def close(self) -> "Deferred[None]":
         """Close the port. Fires when it is."""
-        return maybeDeferred(self.transport.stopListening)  # type: ignore[arg-type]
+        port: Any = self.transport
+        closed: Deferred[None] = maybeDeferred(port.stopListening)
+        return closed
 
 
 def open_udp(
@@ -339,8 +339,8 @@ def _set_buffers(sock: socket.socket, wanted_bytes: int) -> None:
             sock.setsockopt(socket.SOL_SOCKET, _FORCE[option], wanted_bytes)
         except OSError:
             DatagramTransport.log.warn(
-                "the kernel gives a {name} buffer of {got} bytes instead of {wanted}: messages will be lost in "
-                "bursts; raise net.core.{key} to {wanted}",
+                "the kernel gives a {name} buffer of {got} bytes instead of {wanted}: bursts will lose "
+                "messages; raise net.core.{key} to {wanted}",
                 name=name,
                 got=sock.getsockopt(socket.SOL_SOCKET, option) // 2,
                 wanted=wanted_bytes,
