@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
 
-#: names that are not shown when settings are printed, whole or as the end of a longer name
+#: names that end so are not shown when settings are printed
 SECRET_NAMES = ("password", "secret", "token", "ha1", "private_key")
 
 
@@ -43,7 +43,7 @@ def setting(
 
 def is_secret(name: str) -> bool:
     """Whether the value of a setting of this name must not be shown."""
-    return any(name == word or name.endswith("_" + word) for word in SECRET_NAMES)
+    return name.lower().endswith(SECRET_NAMES)
 
 
 def default_of(item: "Field[Any]") -> Any:
