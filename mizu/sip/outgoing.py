@@ -14,7 +14,7 @@ Contact = Callable[[Flow], str]  #: value of Contact for requests over that flow
 
 
 class OutgoingUser(Protocol):
-    """Who sends a request. After a final response or ``on_failure`` nothing comes but repeated 2xx to INVITE."""
+    """Who sends a request. After its final response or failure only more 2xx to an INVITE can come."""
 
     def on_response(self, response: Response, outgoing: "Outgoing") -> None:
         """

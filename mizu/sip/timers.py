@@ -120,8 +120,8 @@ class DeadlineHeap:
         """
         Call everything that is due at ``now_s``, in order.
 
-        What a callback sets for ``now_s`` or earlier runs in the next call, so one run always ends. A callback
-        that raises ends the run; what is left stays due.
+        What a callback sets for ``now_s`` or earlier runs in the next call, so one run always ends. A
+        callback that raises ends the run; what is left stays due.
 
         :return: how many were called.
         """
@@ -166,8 +166,8 @@ class Lingering(Generic[Item]):
     Things that all stay for the same time: first in, first out, one deadline for all of them.
 
     A transaction that is over waits here for its last repetitions. That costs one append instead of a heap
-    entry with an object and a bound method each, and the reactor wakes once per ``grain_s`` instead of once for
-    each of them.
+    entry with an object and a bound method each, and the reactor wakes once per ``grain_s`` instead of once
+    for each of them.
 
     :param delay_s: how long each stays.
     :param drop: called with each one whose time is over, up to ``grain_s`` late.

@@ -6,7 +6,7 @@ them. No socket, no clock: messages leave through a :class:`~mizu.sip.flow.Flow`
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mizu.sip.flow import Flow
 from mizu.sip.message import Request, Response
@@ -53,7 +53,7 @@ INVITE_CLIENT: Table = {
     },
 }
 
-#: RFC 3261 figure 6. Timers E and F are one deadline. COMPLETED is kept by ``transactions`` without an object.
+#: RFC 3261 figure 6. Timers E and F are one deadline. ``transactions`` keeps COMPLETED without an object.
 OTHER_CLIENT: Table = {
     TRYING: {
         "timer E": (TRYING, ("repeat",)),
@@ -209,7 +209,7 @@ class ClientUser(Protocol):
         """No final response in time (timers B, F; after a CANCEL 64*T1). Counts as 408. The last call."""
 
     def on_transport_error(self, reason: str, tx: "ClientTransaction") -> None:
-        """The request cannot have arrived. Counts as 503. May come before ``request()`` returns. The last call."""
+        """The request cannot have arrived; counts as 503. May come before ``request()`` returns. The last call."""
 
 
 class Surroundings:
@@ -238,7 +238,7 @@ class Machine:
     """What walks a table."""
 
     __slots__ = ("_deadline", "_interval_s", "_shared", "_until_s", "state")
-    _table: Bound = {}
+    _table: ClassVar[Bound]
     first_state = TRYING
 
     def __init__(self, shared: Surroundings) -> None:
@@ -308,7 +308,7 @@ class ServerTransaction(Machine):
             None  #: a CANCEL came and was answered 200; answer 487
         )
         self.on_ack: Callable[[Request], None] | None = None  #: the ACK to our 300-699
-        #: timer H: our 300-699 was never acknowledged. Timer L, 64*T1 after the first 2xx, acknowledged or not.
+        #: timer H: our 300-699 was never acknowledged. Timer L: 64*T1 since the first 2xx, acknowledged or not.
         self.on_timeout: Callable[[], None] | None = None
         self.on_error: Callable[[str], None] | None = None  #: a response could not be delivered
 
@@ -319,8 +319,8 @@ class ServerTransaction(Machine):
 
     def respond(self, response: Response) -> None:
         """
-        Send a response. Ignored when the state does not allow it (a second final response, 17.2.1 and 17.2.2);
-        only further 2xx to an INVITE are sent, those of a repeated 2xx included.
+        Send a response. Ignored when the state does not allow it, as for a second final response (17.2.1,
+        17.2.2); a 2xx to INVITE may be sent again and again (13.3.1.4).
         """
         raise NotImplementedError
 
@@ -356,7 +356,7 @@ class ServerTransaction(Machine):
 
 
 class OtherServer(ServerTransaction):
-    """Any request but INVITE and ACK (17.2.2). Once it is answered, the layer keeps only the answer's bytes."""
+    """Any request but INVITE and ACK (17.2.2). When it is answered, the layer keeps the answer's bytes only."""
 
     __slots__ = ()
 
@@ -603,7 +603,7 @@ class InviteClient(ClientTransaction):
 
 def follow_up(request: Request, method: str, to: str) -> Request:
     """
-    The CANCEL of an INVITE, or the ACK to its 300-699: same target, top Via, route and CSeq number (9.1, 17.1.1.3).
+    The CANCEL of an INVITE or the ACK to its 300-699: same target, top Via, route, CSeq number (9.1, 17.1.1.3).
 
     :param to: To of the request for CANCEL, of the response for ACK.
     """

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
-from mizu.errors import Overloaded
+from mizu.errors import MizuError, Overloaded
 from mizu.sip.flow import Flow
+from mizu.sip.grammar import BadMessage
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.timers import DeadlineHeap, Lingering, TimerSettings
 from mizu.sip.transaction import (
@@ -124,9 +125,18 @@ class TransactionLayer:
     # ------------------------------------------------------------ what comes in
 
     def receive(self, message: Message, flow: Flow) -> None:
-        """One parsed message. Whoever received it has stamped a request's source (18.2.1)."""
+        """
+        One parsed message. Whoever received it has stamped a request's source (18.2.1).
+
+        A ``MizuError`` that the user raises for a new request becomes its answer; for any other exception the
+        answer is 500, and it is raised on.
+        """
         if isinstance(message, Request):
-            self._receive_request(message, flow)
+            try:
+                self._receive_request(message, flow)
+            except BadMessage as bad:  # From or To cannot be read, which only shows when they are needed
+                if message.method != "ACK":
+                    self._refuse(message, flow, bad.sip_status)
         elif isinstance(message, Response):
             self._receive_response(message, flow)
 
@@ -184,9 +194,10 @@ class TransactionLayer:
         self._servers[key] = tx
         try:
             self.user.request_received(tx)
+        except MizuError as error:
+            self._answer_error(tx, error)
         except Exception:
-            if tx.pending:
-                tx.respond(request.reply(500, to_tag=self._stateless_tag(request)))
+            self._answer_error(tx, MizuError())
             raise
         finally:
             self._wait_for(tx, request, merge_key)
@@ -281,8 +292,16 @@ class TransactionLayer:
 
     def _refuse(self, request: Request, flow: Flow, status: int) -> None:
         fields: Sequence[tuple[str, str]] = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
-        tag = None if request.to.tag else self._stateless_tag(request)
-        self.reply_stateless(request, flow, request.reply(status, to_tag=tag, fields=fields))
+        self.reply_stateless(
+            request, flow, request.reply(status, to_tag=self._stateless_tag(request), fields=fields)
+        )
+
+    def _answer_error(self, tx: ServerTransaction, error: MizuError) -> None:
+        if tx.pending:
+            status = error.sip_status
+            fields = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
+            tag = tx.to_tag or self._stateless_tag(tx.request)
+            tx.respond(tx.request.reply(status, to_tag=tag, fields=fields))
 
     def _stateless_tag(self, request: Request) -> str:
         """The same To tag for each repetition of a request (8.2.7)."""
@@ -348,9 +367,10 @@ class TransactionLayer:
         for machine in (*self._servers.values(), *self._clients.values()):
             name = f"{_NAMES[type(machine)]} {machine.state}"
             found[name] = found.get(name, 0) + 1
-        for name, table in ((OtherServer, self._answers), (OtherClient, self._settled)):
-            if table:
-                found[f"{_NAMES[name]} {COMPLETED}"] = len(table)
+        if self._answers:
+            found[f"{_NAMES[OtherServer]} {COMPLETED}"] = len(self._answers)
+        if self._settled:
+            found[f"{_NAMES[OtherClient]} {COMPLETED}"] = len(self._settled)
         return found
 
     def __len__(self) -> int:
@@ -374,7 +394,7 @@ def _ender(event: str) -> Callable[[Machine], None]:
 
 
 def _merge_key(request: Request) -> MergeKey:
-    """What a copy that came another way has in common with the first (8.2.2.2): no proxy touches these lines."""
+    """What a copy that came another way shares with the first (8.2.2.2); no proxy touches these lines."""
     return (request.get("call-id"), request.get("cseq"), request.get("from"))
 
 
