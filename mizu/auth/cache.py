@@ -27,16 +27,16 @@ class Entry:
 
 class AuthCache:
     """
-    Answers by :data:`CacheKey`. At the limit the answer that was asked for longest ago goes; each is asked
-    for again at least every ``cache_s`` while it is used, so unused ones go first, and a hit costs one look-up.
+    Answers by :data:`CacheKey`. At the limit the answer asked for longest ago goes. Each one is asked for
+    again at least every ``cache_s`` while it is used, so unused ones go first, and a hit costs one look-up.
 
-    :param limit: answers kept.
+    :param limit: answers kept; 0: none.
     """
 
     __slots__ = ("_entries", "_limit", "_of_account", "epoch", "hits", "misses")
 
     def __init__(self, limit: int) -> None:
-        self._limit = max(1, limit)
+        self._limit = limit
         self._entries: dict[CacheKey, Entry] = {}
         # Account username -> keys, only where one name does not lead to the entry by itself.
         self._of_account: dict[str, set[CacheKey]] = {}
@@ -54,6 +54,8 @@ class AuthCache:
     def put(self, key: CacheKey, entry: Entry) -> None:
         """Keep an answer, instead of an earlier one under that key."""
         self._discard(key)
+        if self._limit <= 0:
+            return
         if len(self._entries) >= self._limit:
             self._discard(next(iter(self._entries)))
         self._entries[key] = entry

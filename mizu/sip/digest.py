@@ -80,7 +80,7 @@ def ha1(username: str, realm: str, password: str, algorithm: str = "MD5") -> str
 class Credentials:
     """
     An ``Authorization`` or ``Proxy-Authorization`` value. The texts are as in the header but without
-    quotes; only ``username`` is unescaped, because nothing else is looked up.
+    quotes; only ``username`` and ``realm`` are unescaped: they are compared, the others are hashed as sent.
     """
 
     __slots__ = ("algorithm", "cnonce", "nc_text", "nonce", "qop", "realm", "response", "uri", "username")
@@ -138,11 +138,10 @@ def parse_credentials(value: str) -> Credentials | None:
     if parameters is None:
         return None
     try:
-        username = parameters["username"]
         algorithm = parameters.get("algorithm", "MD5")
         return Credentials(
-            _ESCAPED.sub(r"\1", username) if "\\" in username else username,
-            parameters["realm"],
+            _unquote(parameters["username"]),
+            _unquote(parameters["realm"]),
             parameters["nonce"],
             parameters["uri"],
             parameters["response"],
@@ -156,7 +155,7 @@ def parse_credentials(value: str) -> Credentials | None:
 
 
 def _parameters(value: str) -> dict[str, str] | None:
-    """The parameters of a digest header value by lower-case name; ``None``: not digest, or one comes twice."""
+    """Parameters of a digest header value by lower-case name; ``None``: not digest, or one comes twice."""
     if value[:7] not in {"Digest ", "digest "} and value[:7].lower() not in {"digest ", "digest\t"}:
         return None
     if len(value) > MAX_VALUE_CHARS:
@@ -183,10 +182,9 @@ def expected_response(credentials: Credentials, method: str, ha1_hex: str) -> st
     """
     hash_of = ALGORITHMS[credentials.algorithm]
     ha2 = hash_of(f"{method}:{credentials.uri}".encode("utf-8", "surrogateescape")).hexdigest()
-    if credentials.qop:
-        text = f"{ha1_hex}:{credentials.nonce}:{credentials.nc_text}:{credentials.cnonce}:{credentials.qop}:{ha2}"
-    else:
-        text = f"{ha1_hex}:{credentials.nonce}:{ha2}"
+    qop = credentials.qop
+    count = f":{credentials.nc_text}:{credentials.cnonce}:{qop}" if qop else ""
+    text = f"{ha1_hex}:{credentials.nonce}{count}:{ha2}"
     return str(hash_of(text.encode("utf-8", "surrogateescape")).hexdigest())
 
 

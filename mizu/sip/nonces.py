@@ -17,7 +17,8 @@ _HEX = frozenset("0123456789abcdef")
 #: Nonce counts may arrive out of order by so much (UDP); a lower one is taken for a replay.
 WINDOW = 32
 _WINDOW_MASK = (1 << WINDOW) - 1
-_NC_MASK = 0xFFFF_FFFF
+_NC_BITS = 32
+_NC_MASK = (1 << _NC_BITS) - 1
 
 
 class NonceSigner:
@@ -34,7 +35,7 @@ class NonceSigner:
     __slots__ = ("_key", "_lifetime_s", "_not_before_s", "_now_s", "_serial")
 
     def __init__(self, key: bytes, lifetime_s: float, *, not_before_s: float = 0.0) -> None:
-        if not 16 <= len(key) <= 64:  # noqa: PLR2004 - limits of keyed BLAKE2b
+        if not 16 <= len(key) <= 64:
             raise ValueError("a nonce key has 16 to 64 bytes")
         self._key = key
         self._lifetime_s = lifetime_s
@@ -107,13 +108,13 @@ class NonceCounts:
             if stamp <= self._floor:
                 self.replays += 1
                 return False
-            self._used[stamp] = nc | (((1 << min(nc - 1, WINDOW)) - 1) << WINDOW)
+            self._used[stamp] = nc | (((1 << min(nc - 1, WINDOW)) - 1) << _NC_BITS)
             if len(self._used) > self._limit:
                 oldest = next(iter(self._used))
                 del self._used[oldest]
                 self._floor = max(self._floor, oldest)
             return True
-        highest, missing = state & _NC_MASK, state >> WINDOW
+        highest, missing = state & _NC_MASK, state >> _NC_BITS
         ahead = nc - highest
         if ahead > WINDOW:
             missing = _WINDOW_MASK
@@ -126,5 +127,5 @@ class NonceCounts:
                 return False
             missing &= ~bit
             nc = highest
-        self._used[stamp] = nc | (missing << WINDOW)
+        self._used[stamp] = nc | (missing << _NC_BITS)
         return True

@@ -69,7 +69,7 @@ class LocationTable:
         return record.bindings if record is not None else ()
 
     def lookup(self, aor: str, now_s: float) -> list[Binding]:
-        """The bindings to ring: those that have not expired, highest q first, among equals the newest last."""
+        """The bindings to ring: those that have not expired, highest q first, else oldest first."""
         record = self._records.get(aor)
         if record is None:
             return []

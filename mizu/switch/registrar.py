@@ -45,7 +45,7 @@ class Registrar:
     :param locations: the table that calls are routed by; written here only.
     :param store: told of each change; memory holds even when it is away.
     :param domains: lower-case host names that are ours; empty: every name is. Our own addresses always are.
-    :param is_self: whether host and port are one of our listeners; the one a REGISTER came to is known anyway.
+    :param is_self: whether host and port are one of our listeners; the one a REGISTER came to is known.
     :param on_change: called with (address of record, whether it is registered now) when that changes.
     """
 
@@ -188,13 +188,14 @@ class Registrar:
             self._on_change(aor, True)
         return loaded
 
-    def remove(self, aor: str) -> int:
-        """Unregister every contact of an address of record. :return: how many there were."""
+    def remove(self, aor: str, contact: str | None = None) -> int:
+        """Unregister one contact of an address of record, or all (``None``). :return: how many there were."""
         old = self._locations.get(aor)
-        if old:
-            self._locations.replace(aor, ())
-            self._changed(aor, old, ())
-        return len(old)
+        kept = tuple([one for one in old if contact is not None and one.contact != contact])
+        if len(kept) < len(old):
+            self._locations.replace(aor, kept)
+            self._changed(aor, old, kept)
+        return len(old) - len(kept)
 
     def expire(self) -> int:
         """Drop what has expired; call it every second or so. :return: addresses of record changed."""

@@ -75,17 +75,17 @@ def apply_register(
     contacts = request.contacts
     if not contacts:
         return Outcome(tuple(live), changed=False)
-    if any([contact.star for contact in contacts]):
+    if any(contact.star for contact in contacts):
         return _remove_all(request, live)
     limit = account.max_contacts or settings.contacts_max
     if len(contacts) > 2 * limit:  # before any of them costs work
         raise _too_many()
-    update = _Update(request, flow, account, live, settings, now_s)
+    update = _Update(request, flow, account, live, settings=settings, now_s=now_s)
     for contact in contacts:
         update.apply(contact, is_self)
     if len(update.live) > limit and len(update.live) > len(live):
         raise _too_many()
-    return Outcome(tuple(update.live), changed=True, outbound=any([b.reg_id for b in update.made]))
+    return Outcome(tuple(update.live), changed=True, outbound=any(b.reg_id for b in update.made))
 
 
 def _remove_all(request: Request, live: Sequence[Binding]) -> Outcome:
@@ -93,7 +93,7 @@ def _remove_all(request: Request, live: Sequence[Binding]) -> Outcome:
     if len(request.contacts) > 1 or request.expires != 0:
         raise RegistrationRefused(400, "bad_star", "Contact * Needs Expires 0 And No Other Contact")
     call_id, cseq = request.call_id, request.cseq.number
-    if any([binding.call_id == call_id and cseq <= binding.cseq for binding in live]):
+    if any(binding.call_id == call_id and cseq <= binding.cseq for binding in live):
         raise _out_of_order()
     return Outcome((), changed=True)
 
@@ -122,6 +122,7 @@ class _Update:
         flow: Flow,
         account: Account,
         live: Sequence[Binding],
+        *,
         settings: RegistrarConfig,
         now_s: float,
     ) -> None:
@@ -149,10 +150,10 @@ class _Update:
         if before is None or before.contact != contact.uri_text:
             check_contact(contact, is_self)
         if before is not None and before.call_id == self.call_id and self.cseq <= before.cseq:
-            # Twice in one request is not out of order: the later one holds.
-            if not any([before is one for one in self.made]):
+            earlier = [one for one in self.made if one is not before]
+            if len(earlier) == len(self.made):
                 raise _out_of_order()
-            self.made = [one for one in self.made if one is not before]
+            self.made = earlier  # twice in one request is not out of order: the later one holds
         if expires_s == 0:
             if at is not None:
                 del self.live[at]
@@ -229,7 +230,7 @@ class _Update:
     def _outbound(self) -> bool:
         """Whether the rules of RFC 5626 6 apply."""
         contacts = [contact for contact in self.request.contacts if "reg-id" in contact.params]
-        if not contacts or not any([_instance(contact)[1] for contact in contacts]):
+        if not contacts or not any(_instance(contact)[1] for contact in contacts):
             return False
         if "outbound" not in [option.lower() for option in self.request.values("supported")]:
             return False

@@ -77,7 +77,7 @@ class FakeAccountStore:
     :ivar asked: usernames that ``find`` was asked for.
     """
 
-    def __init__(self, *usernames: str, password: str = "secret", realm: str = "mizu") -> None:
+    def __init__(self, *usernames: str, password: str = "secret", realm: str = "mizu") -> None:  # noqa: S107 - a fake
         self.busy = False
         self.held: list[Deferred[None]] | None = None
         self.asked: list[str] = []
