@@ -95,6 +95,7 @@ class DatagramTransport(sip.Base):
     """
 
     log = Logger()
+    noisy = False  # no log line for start and stop
 
     def __init__(
         self,
