@@ -7,12 +7,15 @@ read ``--reactor``.
 import functools
 import gc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from mizu.testing.postgres import TestPostgres
 
 LIMIT_S = 10  # of a test without @pytest.mark.limit(seconds)
 
@@ -74,3 +77,19 @@ def clean_reactor() -> Iterator[list[Failure]]:
         call.cancel()
     assert not left, f"timers left behind: {left}"
     assert not failures, f"errors logged: {[failure.getTraceback() for failure in failures]}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[TestPostgres]":
+    """One PostgreSQL for the whole run; started by the first test that asks."""
+    from mizu.testing.postgres import running_postgres
+
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: "TestPostgres") -> Iterator[str]:
+    """A database of the test's own, with the schema in it."""
+    with postgres.database() as url:
+        yield url

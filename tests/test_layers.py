@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sip.transport": {"sip", "guard", "observe"},
     "store": {"deferreds", "observe"},
     "switch": {"auth", "deferreds", "guard", "media", "observe", "sip"},
-    "web": {"console", "observe"},
+    "web": {"console", "deferreds", "observe"},
     "console": {"deferreds", "observe", "sip"},
 }
 
