@@ -19,6 +19,8 @@ from mizu.model import Operator, Rights
 
 LINE_MAX_CHARACTERS = 8192
 
+audit_log = Logger(namespace="mizu.audit")  #: every change: who, from where, what, how it ended
+
 #: least rights for each permission that a command may name
 PERMISSIONS: Mapping[str, Rights] = {
     "console.help": Rights.LOGIN_ONLY,
@@ -116,8 +118,6 @@ class Command:
 class CommandTable:
     """All commands by name. ``help`` is there from the beginning."""
 
-    log = Logger(namespace="mizu.audit")
-
     def __init__(self, commands: Iterable[Command] = ()) -> None:
         self._commands: dict[str, Command] = {}
         self.add(_help_command(self))
@@ -133,6 +133,8 @@ class CommandTable:
         places = [argument for argument in command.arguments if not argument.option]
         if [a.required for a in places] != sorted((a.required for a in places), reverse=True):
             raise ValueError(f"command {command.name!r}: a required argument after an optional one")
+        if any(a.secret and a.required for a in command.arguments if a.option or a is not places[-1]):
+            raise ValueError(f"command {command.name!r}: a required secret is the last argument, by place")
         self._commands[command.name] = command
 
     def __iter__(self) -> Iterator[Command]:
@@ -200,7 +202,7 @@ class CommandTable:
                 answer["argument"] = refused.argument
             return refused.http_status, answer
         except Exception:  # a fault of ours: the operator learns that, the log learns why
-            self.log.failure("a console command failed")
+            audit_log.failure("a console command failed")
             text = "internal error; the server's log has the details"
             return 500, {"ok": False, "error": "internal", "lines": [text], "result": None}
         return 200, {"ok": True, "error": "", "lines": list(done.lines), "result": done.result}
@@ -223,7 +225,7 @@ class CommandTable:
 
     def _audit(self, command: Command, values: Mapping[str, Any], operator: Operator, outcome: str) -> None:
         if command.changes:
-            self.log.info(
+            audit_log.info(
                 "{who} from {source}: {command} -> {outcome}",
                 who=visible(operator.name),
                 source=visible(operator.source or "-"),
@@ -237,7 +239,7 @@ def spoken(command: Command, values: Mapping[str, Any]) -> str:
     words = [command.name]
     for argument in command.arguments:
         value = values.get(argument.name)
-        if value is None or value is False:
+        if value is None or value == argument.default:
             continue
         text = "***" if argument.secret else shlex.quote(str(value))
         if not argument.option:
@@ -310,8 +312,11 @@ def _help_command(table: CommandTable) -> Command:
         wanted = " ".join(word for word in (call.text("command"), call.text("word")) if word)
         if not wanted:
             mine = [c for c in table if call.operator.rights >= PERMISSIONS[c.permission]]
-            lines = aligned(("COMMAND", "WHAT IT DOES"), [(c.usage, c.help) for c in mine])
-            return CommandResult([*lines, "", "'help <command>' says more."], [c.described() for c in mine])
+            lines = aligned(("COMMAND", "WHAT IT DOES"), [(c.name, c.help) for c in mine])
+            return CommandResult(
+                [*lines, "", "'help <command>' says more, with arguments and examples."],
+                [c.described() for c in mine],
+            )
         command = table.get(wanted)
         if command is None:
             command, _ = table._find(shlex.split(wanted) or [wanted])

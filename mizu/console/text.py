@@ -64,9 +64,11 @@ def aligned(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Itera
 
 
 def duration(seconds: float | None) -> str:
-    """``3.2s``, ``45s``, ``2m05s``, ``1h02m``, ``3d04h``; ``-`` for ``None``."""
+    """``0.4ms``, ``3.2s``, ``45s``, ``2m05s``, ``1h02m``, ``3d04h``; ``-`` for ``None``."""
     if seconds is None:
         return "-"
+    if 0 < seconds < 0.0995:
+        return f"{seconds * 1000:.1f}ms"
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)

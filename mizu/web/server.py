@@ -11,9 +11,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mizu.config import HttpConfig
+from mizu.console.rundir import RunFile, server_token
 from mizu.errors import ConfigError
 from mizu.observe import StatusBoard
-from mizu.rundir import RunFile, server_token
 from mizu.web.metrics import MetricsPage
 from mizu.web.policy import SingleToken
 from mizu.web.routes import Commands, Routes
