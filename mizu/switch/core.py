@@ -4,13 +4,11 @@ Default deny: a method without a row in ``POLICIES`` is answered 405, an in-dial
 dialog 481. Source: RFC 3261 8.2 and 11, RFC 6665, RFC 3903.
 """
 
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import Protocol
 
-from twisted.logger import Logger
-
-from mizu.auth.request import Authorizer, Challenge
+from mizu.auth.request import Authorizer
+from mizu.observe import Metrics
 from mizu.sip.flow import Flow
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.parser import BadMessage
@@ -67,8 +65,6 @@ class SwitchboardPort(Protocol):
 class SipCore:
     """Takes parsed messages from the transports and transactions from the layer (its two roles)."""
 
-    log = Logger()
-
     def __init__(
         self,
         *,
@@ -76,18 +72,17 @@ class SipCore:
         domains: frozenset[str],
         server_name: str,
         tag_key: bytes,
-        garbage: Callable[[Flow, str], None],
+        metrics: Metrics,
     ) -> None:
         """
         :param domains: lower-case host names that are ours; empty: all.
         :param server_name: ``Server`` header; empty: none.
         :param tag_key: secret from which To tags of stateless answers are made (RFC 3261 8.2.7).
-        :param garbage: told of each message that could not be parsed, with its source and code.
         """
         self._authorizer = authorizer
         self._domains = domains
         self._tag_key = tag_key
-        self._garbage = garbage
+        self._metrics = metrics
         self._server = (("Server", server_name),) if server_name else ()
         self._options_fields = (("Allow", ALLOW), ("Supported", ", ".join(sorted(SUPPORTED))), *self._server)
         self.draining = False  #: set when a graceful shutdown has begun: no new calls
@@ -100,8 +95,11 @@ class SipCore:
 
     def message_received(self, message: Message, flow: Flow) -> None:
         """One parsed message. What can be answered without state is, before a transaction exists."""
+        metrics = self._metrics
+        metrics.messages_received += 1
         if isinstance(message, Request):
             method = message.method
+            metrics.request_received(method)
             if method not in ("ACK", "CANCEL") and not self._in_dialog(message):
                 policy = POLICIES.get(method)
                 if policy is not None and self._answer_stateless(message, flow, method, policy[0]):
@@ -110,7 +108,7 @@ class SipCore:
 
     def bad_message(self, bad: BadMessage, data_len: int, flow: Flow) -> None:
         """A message that is none. Answered when it can be, never with more bytes than RFC 3261 asks for."""
-        self._garbage(flow, bad.code)
+        self._metrics.messages_bad += 1
         request = bad.request
         if request is None or request.method == "ACK":
             return
@@ -188,11 +186,11 @@ class SipCore:
             return True
         if not self.ready:
             return False
-        verdict = self._authorizer.authorize_now(request, flow)
-        if isinstance(verdict, Challenge):
-            self._reply_stateless(request, flow, verdict.status, (*verdict.fields, *self._server))
-            return True
-        return False
+        challenge = self._authorizer.first_answer(request, flow)
+        if challenge is None:
+            return False
+        self._reply_stateless(request, flow, challenge.status, (*challenge.fields, *self._server))
+        return True
 
     def _answer_options(self, request: Request, flow: Flow) -> None:
         """RFC 3261 11.2. The same for every user part, so that names cannot be probed."""

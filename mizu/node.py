@@ -1,0 +1,298 @@
+"""The switch of one process: transports, transactions, registrar, calls, wired to each other.
+
+Built when the store is up; ``mizu.app`` starts and stops it.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from heapq import nsmallest
+from itertools import islice
+from typing import Any
+
+import treq.client
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.client import Agent, HTTPConnectionPool
+
+import mizu
+from mizu import pluginset
+from mizu.auth.request import Authorizer
+from mizu.config import Config
+from mizu.console.commands import command_table
+from mizu.console.services import ConsoleServices
+from mizu.console.trace import MessageTrace
+from mizu.guard.filter import Gate
+from mizu.interfaces import IClock
+from mizu.model import Binding
+from mizu.observe import Metrics, StatusBoard
+from mizu.sip.digest import NonceCounts, NonceSigner
+from mizu.sip.outgoing import RequestSender
+from mizu.sip.timers import DeadlineHeap, TimerSettings
+from mizu.sip.transactions import TransactionLayer
+from mizu.sip.transport.pump import Pump
+from mizu.sip.transport.resolve import DnsResolver
+from mizu.sip.transport.table import TransportTable
+from mizu.store.store import Store
+from mizu.switch.b2bua import Switchboard
+from mizu.switch.core import SipCore
+from mizu.switch.location import LocationTable
+from mizu.switch.registrar import Registrar
+
+#: Contacts loaded from the database at start are put into memory in slices of this size.
+LOAD_SLICE = 5000
+ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Node:
+    """Everything between the store below and the HTTP side above."""
+
+    log = Logger(namespace="mizu")
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        reactor: Any,
+        clock: IClock,
+        store: Store,
+        metrics: Metrics,
+        board: StatusBoard,
+        tag_key: bytes,
+        nonce_key: bytes,
+        shutdown: Callable[[bool], None],
+    ) -> None:
+        """:raise ConfigError: a plugin refuses its settings."""
+        self._config = config
+        self._reactor = reactor
+        self._clock = clock
+        self._store = store
+        self._http_pool: HTTPConnectionPool | None = None
+        sip, limits = config.sip, config.limits
+        self._gate = Gate(
+            message_bytes=limits.message_bytes,
+            rate_per_s=limits.messages_per_s_per_address,
+            now=clock.mono_s,
+        )
+        self._transports = TransportTable(
+            reactor,
+            self._gate,
+            sip=sip,
+            limits=limits,
+            data_dir=config.data,
+            log_per_source_per_minute=config.log.per_source_per_minute,
+        )
+        self._resolver = DnsResolver(reactor, self._transports.reaches, cache_max=limits.dns_cache)
+        self._deadlines = DeadlineHeap()
+        self._pump = Pump(reactor, self._deadlines, clock)
+        self._locations = LocationTable(limits.registrations)
+        plugins = pluginset.PluginServices(
+            clock=clock,
+            accounts=store.accounts,
+            find_bindings=self._find_bindings,
+            realm=sip.realm,
+            media=config.media,
+            http=self._http_client,
+            log=Logger(namespace="mizu.plugin"),
+        )
+        self._authorizer = Authorizer(
+            pluginset.build_auth_backends(config, plugins),
+            realm=sip.realm,
+            signer=NonceSigner(nonce_key, config.auth.nonce_s),
+            counts=NonceCounts(limits.nonces),
+            clock=clock,
+            algorithms=config.auth.algorithms,
+            cache_limit=limits.auth_cache,
+        )
+        self.core = SipCore(
+            authorizer=self._authorizer,
+            domains=frozenset(name.lower() for name in sip.domains),
+            server_name=sip.user_agent,
+            tag_key=tag_key,
+            metrics=metrics,
+        )
+        timers = TimerSettings(sip.t1_s, sip.t2_s, sip.t4_s)
+        layer = TransactionLayer(
+            self.core, self._deadlines, clock.mono_s, timers=timers, limit=limits.transactions
+        )
+        self.core.layer = self._layer = layer
+        self.core.registrar = self._registrar = Registrar(
+            self._locations,
+            store.locations,
+            self._authorizer,
+            config.registrar,
+            clock,
+            domains=sip.domains,
+            is_self=self._is_self,
+            server_name=sip.user_agent,
+        )
+        sender = RequestSender(
+            layer, self._transports, self._resolver, udp_max_request_bytes=sip.udp_max_request_bytes
+        )
+        self.core.switchboard = self._switchboard = Switchboard(
+            layer=layer,
+            sender=sender,
+            transports=self._transports,
+            authorizer=self._authorizer,
+            routers=pluginset.build_routers(config, plugins),
+            locations=self._locations,
+            calls=store.calls,
+            clock=clock,
+            deadlines=self._deadlines,
+            timers=timers,
+            metrics=metrics,
+            config=config,
+            node=store.node,
+        )
+        self._transports.sink = self.core
+        store.changes.subscribe("account", self._authorizer.forget)
+        trace = WireTrace(limits.trace_messages, clock.wall, self._transports)
+        self.services = ConsoleServices(
+            accounts=store.accounts,
+            cdrs=store.calls,
+            calls=self._switchboard,
+            registrations=RegisteredContacts(self._locations, self._registrar, clock),
+            trace=trace,
+            status=board.read,
+            shutdown=shutdown,
+            realm=sip.realm,
+            on_account_changed=self._authorizer.forget,
+            version=mizu.__version__,
+        )
+        self.commands = command_table(self.services)
+        self._hang_up(board)
+
+    def _hang_up(self, board: StatusBoard) -> None:
+        """Say on the status board what there is to say."""
+        board.section("transports", self._transports_facts)
+        board.section("transactions", self._layer.counts)
+        board.section("connections", self._transports.connections.counts)
+        board.section("registrations", lambda: {"contacts": len(self._locations)})
+        board.section("calls", self._switchboard.counts)
+        board.section("authorization", self._authorizer.counts)
+        board.section("bans", lambda: {"addresses": 0})
+        board.section("timers", lambda: len(self._deadlines))
+        board.section("dropped", lambda: dict(self._gate.dropped))
+
+    def _transports_facts(self) -> dict[str, Any]:
+        return {"listen": self.addresses, **self._transports.counts()}
+
+    # ------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """
+        Load registrations, then listen.
+
+        :raise CannotListen: an address is taken, not ours, or needs privileges.
+        """
+        await self._load_locations()
+        await self._switchboard.start()
+        for spec in self._config.sip.listen:
+            self._transports.listen(spec)
+        self.core.ready = True
+
+    async def _load_locations(self) -> None:
+        by_aor: dict[str, list[Binding]] = {}
+        for binding in await self._store.locations.load():
+            by_aor.setdefault(binding.aor, []).append(binding)
+        for number, (aor, bindings) in enumerate(by_aor.items()):
+            self._locations.replace(aor, bindings)
+            if number % LOAD_SLICE == LOAD_SLICE - 1:
+                await deferLater(self._reactor, 0)  # HTTP is being asked meanwhile
+        if by_aor:
+            self.log.info("{count} registered contacts loaded", count=len(self._locations))
+
+    def sweep(self) -> None:
+        """Once a second: what has run out and has no timer of its own."""
+        self._registrar.expire()
+
+    @property
+    def calls_in_progress(self) -> int:
+        return len(self._switchboard.calls)
+
+    def drain(self, timeout_s: float) -> "Deferred[Any]":
+        """Refuse new calls. Fires when the last call is over, or after ``timeout_s``."""
+        self.core.draining = True
+        empty: Deferred[Any] = Deferred()
+        self._switchboard.drain(lambda: None if empty.called else empty.callback(None))
+        if not empty.called:
+            late = self._reactor.callLater(timeout_s, lambda: None if empty.called else empty.callback(None))
+            empty.addBoth(lambda value: late.cancel() if late.active() else None)
+        return empty
+
+    async def stop(self) -> None:
+        """End the calls that are left, close every listener and timer."""
+        self.core.ready = False
+        await self._switchboard.stop()
+        await self._transports.close()
+        self._resolver.close()
+        self._pump.stop()
+        if self._http_pool is not None:
+            await self._http_pool.closeCachedConnections()
+
+    # ------------------------------------------------------------ what others ask
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where SIP listens, ``proto:host:port`` with real ports."""
+        shown = (
+            (one.proto, f"[{one.host}]" if ":" in one.host else one.host, one.port)
+            for one in self._transports.listeners
+        )
+        return [f"{proto}:{host}:{port}" for proto, host, port in shown]
+
+    def _is_self(self, host: str, port: int) -> bool:
+        """A contact that points at one of our listeners would be a loop (RFC 3261 10.3 leaves it to us)."""
+        return any(
+            port == one.port and (host == one.host or (one.host in ANY and host in LOOPBACK))
+            for one in self._transports.listeners
+        )
+
+    def _find_bindings(self, aor: str) -> Sequence[Binding]:
+        return self._locations.lookup(aor, self._clock.wall().timestamp())
+
+    def _http_client(self) -> treq.client.HTTPClient:
+        if self._http_pool is None:
+            self._http_pool = HTTPConnectionPool(self._reactor)
+        return treq.client.HTTPClient(Agent(self._reactor, pool=self._http_pool))
+
+
+class RegisteredContacts:
+    """The registrar as the console sees it (``mizu.console.services.Registrations``)."""
+
+    def __init__(self, locations: LocationTable, registrar: Registrar, clock: IClock) -> None:
+        self._locations, self._registrar, self._clock = locations, registrar, clock
+
+    def list(self, prefix: str, limit: int) -> Sequence[Binding]:
+        now_s = self._clock.wall().timestamp()
+        names = nsmallest(limit, (aor for aor in self._locations if aor.startswith(prefix)))
+        found = (binding for aor in names for binding in self._locations.lookup(aor, now_s))
+        return list(islice(found, limit))
+
+    def count(self) -> int:
+        return len(self._locations)
+
+    def remove(self, username: str, contact: str | None) -> int:
+        return self._registrar.remove(username, contact)
+
+
+class WireTrace(MessageTrace):
+    """A trace that is asked for each message only while it is on."""
+
+    def __init__(self, limit: int, wall: Callable[[], datetime], transports: TransportTable) -> None:
+        super().__init__(limit, wall)
+        self._transports = transports
+
+    def start(self, *, address: str = "", user: str = "") -> None:
+        super().start(address=address, user=user)
+        self._transports.trace(self._passed)
+
+    def stop(self) -> None:
+        super().stop()
+        self._transports.trace(None)
+
+    def _passed(
+        self, direction: str, proto: str, local: tuple[str, int], remote: tuple[str, int], data: bytes
+    ) -> None:
+        self.note(direction, proto, remote, data)
