@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mizu.sip.message import Request
 
 #: Characters of ``token``, for use inside ``[...]`` of a regular expression.
-TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"
+TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"  # noqa: S105 - the grammar's token, no secret
 is_token = re.compile(f"[{TOKEN_CHARS}]+").fullmatch
 _is_number = re.compile(r"[0-9]+").fullmatch
 _is_host = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?").fullmatch
@@ -79,7 +79,8 @@ def split_list(value: str) -> list[str]:
         return [value] if value else []
     if '"' not in value and "<" not in value:
         return [piece for part in value.split(",") if (piece := part.strip())]
-    found, current = [], []
+    found: list[str] = []
+    current: list[str] = []
     for match in _grouped.finditer(value):
         piece = match.group()
         if piece == ",":

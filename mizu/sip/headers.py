@@ -1,9 +1,9 @@
 """Typed values of the headers that SIP itself needs: Via, name-addr headers, CSeq. Parsed when asked for."""
 
 import re
+from functools import lru_cache
 
 from mizu.sip.grammar import (
-    NUMBER_MAX,
     TOKEN_CHARS,
     BadMessage,
     host_text,
@@ -26,10 +26,13 @@ EXPIRES_DEFAULT_S = 3600  #: what a malformed expiry counts as (RFC 3261 10.2.1.
 _plain_addr = re.compile(
     rf'(?:"([^"\\]*)"|([{TOKEN_CHARS} ]*?)) ?<([^<>\s"]+)>(?:;tag=([{TOKEN_CHARS}]+))?'
 ).fullmatch
-_plain_via = re.compile(
-    rf"SIP/2\.0/([A-Z]+) ([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{{1,4}}|[1-5][0-9]{{4}}))?"
-    rf"((?:;[{TOKEN_CHARS}]+(?:=[{TOKEN_CHARS}\[\]:]*)?)*)"
-).fullmatch
+#: Transports whose Via goes the short way: what a value begins with.
+_PROTOS = {f"SIP/2.0/{proto} ": proto for proto in ("UDP", "TCP", "TLS")}
+#: Parameters without quotes, spaces or IPv6 in them.
+_is_plain_params = re.compile(rf"[{TOKEN_CHARS};=]+").fullmatch
+#: Peers repeat themselves: sent-by and CSeq texts are few. Only good and short ones are kept.
+_CACHED_CHARS = 64
+_sent_by = lru_cache(4096)(parse_host_port)
 #: Display names that are no tokens are taken too, as if quoted, unless it is unclear where they end.
 _is_display = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f,;:\"<>\\]*").fullmatch
 _via_protocol = re.compile(
@@ -175,18 +178,23 @@ class Via:
         :param lenient: drop parameters that cannot be understood, so that the sender can be told.
         :raise BadMessage: malformed.
         """
-        plain = _plain_via(value)
-        if plain is not None:
-            proto, host, port, param_text = plain.groups()
-            params: dict[str, str | None] = {}
-            pieces = param_text.split(";")
-            del pieces[0]
+        sent_by, semicolon, rest = value.partition(";")
+        proto = _PROTOS.get(sent_by[:12])
+        if proto is None or (semicolon and not _is_plain_params(rest)):
+            return cls._parse_slowly(value, lenient)
+        params: dict[str, str | None] = {}
+        if semicolon:
+            pieces = rest.split(";")
             for piece in pieces:
                 name, equals, text = piece.partition("=")
+                if "=" in text:
+                    return cls._parse_slowly(value, lenient)
                 params[name.lower()] = text if equals else None
-            if len(params) == len(pieces):
-                return cls(proto, host, None if port is None else int(port), params, value)
-        return cls._parse_slowly(value, lenient)
+            if "" in params or len(params) != len(pieces):
+                return cls._parse_slowly(value, lenient)
+        place = sent_by[12:]
+        host, port = _sent_by(place) if len(place) < _CACHED_CHARS else parse_host_port(place)
+        return cls(proto, host, port, params, value)
 
     @classmethod
     def _parse_slowly(cls, value: str, lenient: bool) -> "Via":
@@ -267,7 +275,7 @@ class Via:
 
 
 class CSeq:
-    """Sequence number and method (RFC 3261 20.16)."""
+    """Sequence number and method (RFC 3261 20.16). Immutable: equal texts may share one."""
 
     __slots__ = ("method", "number")
 
@@ -275,23 +283,10 @@ class CSeq:
         self.number = number
         self.method = method
 
-    @classmethod
-    def parse(cls, value: str) -> "CSeq":
+    @staticmethod
+    def parse(value: str) -> "CSeq":
         """:raise BadMessage: not a number up to 2**32-1 and a method."""
-        number, _, method = value.partition(" ")
-        if (
-            number.isdigit()
-            and number.isascii()
-            and len(number) < 10
-            and method.isalpha()
-            and method.isascii()
-        ):
-            return cls(int(number), method)
-        pieces = value.replace("\t", " ").split(" ")
-        pieces = [piece for piece in pieces if piece]
-        if len(pieces) != 2 or not is_token(pieces[1]):
-            raise BadMessage("Malformed CSeq", code="bad_cseq")
-        return cls(parse_number(pieces[0], "CSeq", NUMBER_MAX), pieces[1])
+        return _parse_cseq(value) if len(value) < _CACHED_CHARS else _parse_cseq.__wrapped__(value)
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"
@@ -304,3 +299,11 @@ class CSeq:
 
     def __hash__(self) -> int:
         return hash((self.number, self.method))
+
+
+@lru_cache(4096)
+def _parse_cseq(value: str) -> CSeq:
+    pieces = [piece for piece in value.replace("\t", " ").split(" ") if piece]
+    if len(pieces) != 2 or not is_token(pieces[1]):
+        raise BadMessage("Malformed CSeq", code="bad_cseq")
+    return CSeq(parse_number(pieces[0], "CSeq"), pieces[1])

@@ -205,15 +205,25 @@ class Message:
 
     @property
     def contacts(self) -> list[NameAddr]:
-        """Every Contact in order; one whose ``star`` is true stands for ``*``. :raise BadMessage: malformed."""
+        """Every Contact in order; ``star`` of one is true for ``*``. :raise BadMessage: malformed."""
         contacts = self._contacts
         if contacts is None:
-            contacts = self._contacts = [NameAddr.parse(text) for text in self.values("contact")]
+            text = self._first.get("contact")
+            if text is None:
+                texts = []
+            elif "," in text or len(self._first) != len(self.fields):
+                texts = self.values("contact")
+            else:
+                texts = [text]
+            contacts = self._contacts = [NameAddr.parse(text) for text in texts]
         return contacts
 
     @property
     def max_forwards(self) -> int | None:
-        """``None``: absent, or over 255, which counts as absent (RFC 4475 3.1.2.4). :raise BadMessage: no number."""
+        """``None``: absent, or over 255, which counts as absent (RFC 4475 3.1.2.4).
+
+        :raise BadMessage: not a number.
+        """
         text = self._first.get("max-forwards")
         if text is None:
             return None
@@ -263,8 +273,8 @@ class Message:
             text = "\r\n".join([line.replace("\r", " ").replace("\n", " ") for line in lines])
         return text.encode("utf-8", "surrogateescape") + self.body
 
-    def toString(self) -> bytes:  # noqa: N802 - the name that twisted.protocols.sip's sendMessage calls
-        """:meth:`to_bytes`."""
+    def toString(self) -> bytes:
+        """:meth:`to_bytes`, by the name that the ``sendMessage`` of ``twisted.protocols.sip`` calls."""
         return self.to_bytes()
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from mizu.sip.slowparse import (
     SINGLE,
     Limits,
     content_length,
+    is_call_id,
     parse_slowly,
     plain_key,
 )
@@ -89,7 +90,7 @@ def _parse_plain(  # noqa: PLR0912 - one pass over the head; splitting it would 
         via = Via.parse(via_text)
     except (KeyError, BadMessage):
         return None
-    if not call_id or " " in call_id or "," in call_id or "\t" in call_id:
+    if not is_call_id(call_id):
         return None
     message: Request | Response
     method, uri, version = start
@@ -130,9 +131,9 @@ class StreamFramer:
         What these bytes complete, in order: messages, :data:`PING` (answer it with :data:`PONG`) and
         :data:`PONG`. Several pings in one piece are one.
 
-        :raise BadMessage: the stream cannot be followed any further: answer if ``request`` is set, then close.
-            What was complete before it has been returned, so it may come with the next call, even an empty one;
-            see :attr:`failed`.
+        :raise BadMessage: the stream cannot be followed any further: answer if ``request`` is set, then
+            close. When messages were complete before it, they are returned first and :attr:`failed` is set;
+            the next call raises.
         """
         if self._failure is not None:
             raise self._failure
@@ -169,7 +170,7 @@ class StreamFramer:
 
     def _next_head(self, events: list[Message | bytes]) -> bool:
         buffer = self._buffer
-        if buffer[:1] in (b"\r", b"\n"):
+        if buffer[:1] == b"\r" or buffer[:1] == b"\n":
             self._keepalive(events)
         if not buffer or buffer[:1] == b"\r":
             return False

@@ -5,6 +5,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mizu.config import LimitsConfig
 from mizu.sip.grammar import BadMessage, is_token, split_list
@@ -37,6 +38,7 @@ _REQUIRED = ("via", "from", "to", "call-id", "cseq")
 _blank_line = re.compile(rb"\r?\n\r?\n")
 _control = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 _quoted_pair = re.compile(r"\\[^\r\n]")
+is_call_id = re.compile(r"[^ ,\t]+").fullmatch
 _version = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE).fullmatch
 _LENGTH_DIGITS = 20  # of a Content-Length; h11 draws the line at the same place
 
@@ -57,6 +59,11 @@ class Limits:
 
 def plain_key(name: str) -> str:
     """The key of a header name that :data:`KEYS` lacks; empty when it is no token."""
+    return _short_key(name) if len(name) < 64 else _short_key.__wrapped__(name)
+
+
+@lru_cache(2048)
+def _short_key(name: str) -> str:
     return header_key(name) if is_token(name) else ""
 
 
@@ -213,8 +220,7 @@ def _check_fields(reading: _Reading) -> Via | None:
         except BadMessage as bad:
             reading.wrong(str(bad), code=bad.code)
             via = _lenient_via(text)
-    call_id = first.get("call-id", "x")
-    if not call_id or any(char in call_id for char in " ,\t"):
+    if not is_call_id(first.get("call-id", "x")):
         reading.wrong("Malformed Call-ID", code="bad_call_id")
     if "cseq" in first:
         _check_cseq(first["cseq"], reading)

@@ -5,10 +5,10 @@ from ipaddress import IPv6Address
 
 from mizu.sip.grammar import BadMessage, host_text, parse_host_port
 
-_plain = re.compile(
-    r"(sips?):([A-Za-z0-9_.!~*'()&=+$,-]+)@([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,4}))?"
-)
-_match_plain = _plain.fullmatch
+#: The shape of nearly every URI: nothing escaped, no parameters, no IPv6.
+_match_plain = re.compile(
+    r"(sips?):(?:([A-Za-z0-9_.!~*'()&=+$,-]+)@)?([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,4}))?"
+).fullmatch
 _scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
 _forbidden = re.compile(r"[\x00-\x20\x7f<>\"]").search
 _bad_escape = re.compile(r"%(?![0-9A-Fa-f]{2})").search
@@ -45,7 +45,7 @@ class SipUri:
 
     __slots__ = ("headers", "host", "params", "password", "port", "scheme", "user")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts in the order in which a URI has them
         self,
         scheme: str = "sip",
         user: str = "",
@@ -69,7 +69,7 @@ class SipUri:
         plain = _match_plain(text)
         if plain is not None:
             scheme, user, host, port = plain.groups()
-            return cls(scheme, user, None, host, None if port is None else int(port))
+            return cls(scheme, user or "", None, host, None if port is None else int(port))
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
         if scheme not in ("sip", "sips") or not colon:
