@@ -10,19 +10,20 @@ A plugin author runs the contract by subclassing :class:`AuthBackendContract` in
             return MyBackend(...)
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mizu.auth.interfaces import IByUsername
-from mizu.errors import Conflict, NotFound, StoreBusy
-from mizu.interfaces import IAccountStore, IAuthBackend
+from mizu.errors import Conflict
+from mizu.interfaces import IAuthBackend
 from mizu.model import Account, AuthAnswer, AuthQuery
 from mizu.sip.digest import ALGORITHMS, ha1
+from mizu.testing.stores import MemoryAccountStore
 
 T = TypeVar("T")
 
@@ -67,81 +68,40 @@ def auth_query(username: str, **changes: Any) -> AuthQuery:
     return replace(query, **changes)
 
 
-@implementer(IAccountStore)
-class FakeAccountStore:
+class FakeAccountStore(MemoryAccountStore):
     """
-    ``IAccountStore`` in a dictionary. Every answer is there at once, unless ``held`` is set.
+    A :class:`~mizu.testing.stores.MemoryAccountStore` that has accounts from the start.
 
-    :ivar busy: raise ``StoreBusy`` from everything, as while the database is down.
-    :ivar held: when a list, ``find`` waits until :meth:`release`.
-    :ivar asked: usernames that ``find`` was asked for.
+    :param usernames: accounts to begin with.
+    :param password: of each of them, in the clear.
+    :ivar asked: usernames that ``find`` was asked for, in order.
     """
 
-    def __init__(self, *usernames: str, password: str = "secret", realm: str = "mizu") -> None:  # noqa: S107 - a fake
-        self.busy = False
-        self.held: list[Deferred[None]] | None = None
+    def __init__(
+        self,
+        *usernames: str,
+        password: str = "secret",  # noqa: S107 - a fake
+        realm: str = "mizu",
+        changed: Callable[[str], None] = lambda username: None,
+    ) -> None:
+        super().__init__(changed)
         self.asked: list[str] = []
         self._realm = realm
-        self._rows: dict[str, tuple[Account, dict[str, str]]] = {}
         for username in usernames:
             self.set(username, password)
 
     def set(self, username: str, password: str, **fields: Any) -> Account:
-        """Add or replace an account, with a password in the clear; ``fields`` as in ``Account``."""
-        known = self._rows.get(username)
-        number = known[0].id if known is not None else len(self._rows) + 1
-        account = Account(id=number, username=username, **fields)
-        self._rows[username] = (account, all_ha1(username, password, self._realm))
-        return account
+        """Add or change an account; ``fields`` as in ``Account``."""
+        secrets = all_ha1(username, password, self._realm)
+        try:
+            return result_now(self.add(username, secrets, fields))
+        except Conflict:
+            return result_now(self.change(username, secrets, fields))
 
-    def release(self) -> None:
-        """Let the waiting ``find`` calls answer."""
-        held, self.held = self.held or [], None
-        for waiting in held:
-            waiting.callback(None)
-
-    async def find(self, username: str) -> tuple[Account, Mapping[str, str]] | None:
+    def find(self, username: str) -> Deferred[tuple[Account, Mapping[str, str]] | None]:
+        """See the interface."""
         self.asked.append(username)
-        found = self._rows.get(username)
-        if self.held is not None:
-            waiting: Deferred[None] = Deferred()
-            self.held.append(waiting)
-            await waiting
-        self._check()
-        return found
-
-    async def list(self, prefix: str, limit: int, after: str) -> Sequence[Account]:
-        self._check()
-        names = sorted(name for name in self._rows if name.startswith(prefix) and name > after)
-        return [self._rows[name][0] for name in names[:limit]]
-
-    async def add(self, username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Account:
-        self._check()
-        if username in self._rows:
-            raise Conflict(f"there is an account {username!r} already")
-        account = Account(id=len(self._rows) + 1, username=username, **cast(Any, fields))
-        self._rows[username] = (account, dict(ha1))
-        return account
-
-    async def change(
-        self, username: str, ha1: Mapping[str, str] | None, fields: Mapping[str, object]
-    ) -> Account:
-        self._check()
-        if username not in self._rows:
-            raise NotFound(f"no account {username!r}")
-        account, secrets = self._rows[username]
-        account = replace(account, version=account.version + 1, **cast(Any, fields))
-        self._rows[username] = (account, secrets if ha1 is None else dict(ha1))
-        return account
-
-    async def delete(self, username: str) -> None:
-        self._check()
-        if self._rows.pop(username, None) is None:
-            raise NotFound(f"no account {username!r}")
-
-    def _check(self) -> None:
-        if self.busy:
-            raise StoreBusy("the database does not answer")
+        return super().find(username)
 
 
 @implementer(IAuthBackend)
@@ -149,19 +109,33 @@ class FakeAuthBackend:
     """
     Answers by username from a dictionary, with and without credentials, and notes what it was asked.
 
-    :ivar busy: raise ``StoreBusy``.
+    :ivar fault: raised instead of an answer.
+    :ivar held: when a list, questions wait in it until :meth:`release`; what they get is what was known when
+        they were asked.
     """
 
     def __init__(self, answers: Mapping[str, AuthAnswer] | None = None) -> None:
         self.answers = dict(answers or {})
         self.queries: list[AuthQuery] = []
-        self.busy = False
+        self.fault: Exception | None = None
+        self.held: list[Deferred[None]] | None = None
 
     async def find(self, query: AuthQuery) -> AuthAnswer | None:
         self.queries.append(query)
-        if self.busy:
-            raise StoreBusy("the database does not answer")
-        return self.answers.get(query.username)
+        answer = self.answers.get(query.username)
+        if self.held is not None:
+            waiting: Deferred[None] = Deferred()
+            self.held.append(waiting)
+            await waiting
+        if self.fault is not None:
+            raise self.fault
+        return answer
+
+    def release(self) -> None:
+        """Answer what waits."""
+        held, self.held = self.held or [], None
+        for waiting in held:
+            waiting.callback(None)
 
 
 class AuthBackendContract:

@@ -115,7 +115,21 @@ def test_no_text_makes_the_parser_raise(text: str) -> None:
 
 pieces = st.lists(
     st.sampled_from(
-        ["username", "realm", "nonce", "uri", "response", "qop", "nc", "cnonce", "algorithm", "=", '"', ",", " "]
+        [
+            "username",
+            "realm",
+            "nonce",
+            "uri",
+            "response",
+            "qop",
+            "nc",
+            "cnonce",
+            "algorithm",
+            "=",
+            '"',
+            ",",
+            " ",
+        ]
         + ["\\", "auth", "MD5", "00000001", "\t", ";", "é", "\udcff"]
     ),
     max_size=60,
@@ -201,7 +215,12 @@ def test_C5_another_realm_gets_nothing() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ['Digest realm="t", nonce="1", algorithm=FOO', 'Digest realm="t", nonce="1", qop="x"', "Digest realm=t", "?"],
+    [
+        'Digest realm="t", nonce="1", algorithm=FOO',
+        'Digest realm="t", nonce="1", qop="x"',
+        "Digest realm=t",
+        "?",
+    ],
 )
 def test_what_we_do_not_speak_is_an_error_with_a_name(value: str) -> None:
     """The caller can tell this from a wrong password."""

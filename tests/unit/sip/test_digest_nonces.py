@@ -35,7 +35,14 @@ def test_nobody_else_can_make_one() -> None:
     for at in range(len(nonce)):
         changed = nonce[:at] + ("0" if nonce[at] != "0" else "1") + nonce[at + 1 :]
         assert signer.check(changed, NOW) == "bad"
-    for foreign in ("", nonce[:-1], nonce + "0", "é" * len(nonce), "\udcff" * len(nonce), nonce.upper() + "x"):
+    for foreign in (
+        "",
+        nonce[:-1],
+        nonce + "0",
+        "é" * len(nonce),
+        "\udcff" * len(nonce),
+        nonce.upper() + "x",
+    ):
         assert signer.check(foreign, NOW) == "bad"
 
 
