@@ -5,6 +5,9 @@ The same seed gives the same run.
 """
 
 from mizu.testing.clock import FakeClock
+from mizu.testing.faults import FaultFound, FaultRun, run_clean, run_with_each_fault
+from mizu.testing.peer import Exchange, SipPeer
+from mizu.testing.peer_call import PeerCall
 from mizu.testing.wire import (
     FakeFlow,
     FakeResolver,
@@ -16,12 +19,19 @@ from mizu.testing.wire import (
 )
 
 __all__ = [
+    "Exchange",
     "FakeClock",
     "FakeFlow",
     "FakeResolver",
     "FakeTransports",
     "FakeWire",
+    "FaultFound",
+    "FaultRun",
     "Faults",
+    "PeerCall",
     "RandomFaults",
     "Sent",
+    "SipPeer",
+    "run_clean",
+    "run_with_each_fault",
 ]

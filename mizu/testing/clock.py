@@ -1,5 +1,6 @@
 """Time that only moves when a test says so."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from zope.interface import implementer
@@ -38,6 +39,21 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let that much time pass; whatever falls due runs at its own time, in order."""
         self._run_until(self._now_s + seconds)
+
+    def until(self, happened: Callable[[], object], limit_s: float = 60.0, what: str = "") -> float:
+        """
+        Let time pass until ``happened()`` is true, looking after each instant in which something ran.
+
+        :return: how many seconds that took.
+        :raise AssertionError: it has not happened within ``limit_s``, or nothing waits any more.
+        """
+        began_s, end_s = self._now_s, self._now_s + limit_s
+        while not happened():
+            next_s = self._next_s()
+            if next_s is None or next_s > end_s:
+                raise AssertionError(f"not within {limit_s} s: {what or happened}")
+            self._run_until(next_s)
+        return self._now_s - began_s
 
     def run_until_idle(self, limit_s: float = 3600.0) -> float:
         """

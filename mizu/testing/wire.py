@@ -175,14 +175,15 @@ class FakeFlow:
             self._transports.forget(self)
 
     def __repr__(self) -> str:
-        return f"<{self.proto} {self.local[0]}:{self.local[1]} to {self.remote[0]}:{self.remote[1]} {self.state}>"
+        (here, port), (there, remote_port) = self.local, self.remote
+        return f"<{self.proto} {here}:{port} to {there}:{remote_port} {self.state}>"
 
 
 class FakeTransports:
     """
     The listeners of one host (implements ``mizu.sip.flow.Transports``).
 
-    :param listen: ``udp:10.0.0.1:5060``, ``tcp:[2001:db8::1]:5060`` ...; the first of a protocol is the default.
+    :param listen: ``udp:10.0.0.1:5060``, ``tcp:[2001:db8::1]:5060``; the first of a protocol is the default.
     :param sink: gets each message; may be set later as ``sink``.
     """
 
