@@ -30,7 +30,7 @@ def shield(inner: Deferred[T]) -> Deferred[T]:
     def fail(failure: Failure) -> None:
         if not outer.called:
             outer.errback(failure)
-        elif failure.check(MizuError):
+        elif isinstance(failure.value, MizuError):
             _log.info("work failed after its caller had left: {reason}", reason=failure.getErrorMessage())
         else:
             _log.failure("work failed after its caller had left", failure=failure)

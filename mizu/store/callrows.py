@@ -1,12 +1,11 @@
 """The SQL of the call rows: one statement a kind, all rows of a round trip in it."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr
-from mizu.store.text import clean
+from mizu.store.text import clean, json_text
 
 _OPEN = """INSERT INTO call (call_id, node, caller_account_id, caller_number, called_number, caller_sip_call_id,
  caller_address, setup_at)
@@ -102,7 +101,7 @@ def _answer_row(call: CallAnswered) -> tuple[object, ...]:
         call.callee_account_id,
         clean(call.callee_sip_call_id),
         clean(call.callee_address),
-        json.dumps(call.dialogs).replace("\\u0000", "\\ufffd") if call.dialogs else None,
+        json_text(call.dialogs) if call.dialogs else None,
     )
 
 

@@ -14,7 +14,7 @@ from mizu.errors import StoreBusy
 from mizu.interfaces import ICallStore
 from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr
 from mizu.store import callrows
-from mizu.store.postgres import DataProblem, Link, Pool, as_busy
+from mizu.store.postgres import DataProblem, Link, Pool, as_busy, failure_of
 
 _ROWS_MAX = 500  # of one kind in one statement
 _RETRY_S = 0.5  # after the database refused
@@ -156,7 +156,7 @@ class PostgresCallStore:
             batch.waiters[id(item)].callback(None)
 
     def _failed(self, failure: Failure, batch: _Batch) -> None:
-        if failure.check(*DataProblem):
+        if isinstance(failure.value, DataProblem):
             Deferred.fromCoroutine(self._bisect(batch)).addErrback(
                 lambda broken: self._log.failure("writing calls", failure=broken)
             )
@@ -197,10 +197,10 @@ class PostgresCallStore:
                 self._log.error(
                     "a call row cannot be stored: {why}; {row}", why=why, row=callrows.name_of(part.all())
                 )
-                self._refuse(Failure(StoreBusy("the call row cannot be stored")), part)
+                self._refuse(failure_of(StoreBusy("the call row cannot be stored")), part)
             except StoreBusy as busy:
                 self._give_back(part)
-                self._refuse(Failure(busy), part)
+                self._refuse(failure_of(busy), part)
             else:
                 self.written += len(part)
                 for item in (*part.opens, *part.answers):
@@ -237,7 +237,7 @@ class PostgresCallStore:
             self._timer = None
         if len(self._next):
             self._log.error("{count} call rows were not written", count=len(self._next))
-        self._refuse(Failure(StoreBusy("the store is stopped")), self._next)
+        self._refuse(failure_of(StoreBusy("the store is stopped")), self._next)
         self._next = _Batch()
 
     def recent(self, limit: int, before: str) -> Deferred[Sequence[Cdr]]:

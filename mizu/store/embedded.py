@@ -1,8 +1,8 @@
 """Our own PostgreSQL as a child process, when the configuration names no other.
 
-Below ``DATA/pg``: ``data`` (the cluster), ``run`` (its UNIX socket; no TCP), ``lock``. It runs as another user
-when we are root (see :mod:`mizu.store.binaries`), keeps fsync on, is started again when it dies, and is stopped
-with us. What a killed server left running is stopped first.
+Below ``DATA/pg``: ``data`` (the cluster), ``run`` (its UNIX socket; no TCP), ``lock``. It runs as another
+user when we are root (see :mod:`mizu.store.binaries`), keeps fsync on, is started again when it dies, and is
+stopped with us. What a killed server left running is stopped first.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +292,5 @@ class Embedded:
 
     @staticmethod
     def _signal(child: _Program, name: str) -> None:
-        try:
+        with suppress(ProcessExitedAlready):
             child.transport.signalProcess(name)  # type: ignore[union-attr]
-        except ProcessExitedAlready:
-            pass

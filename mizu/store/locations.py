@@ -1,6 +1,5 @@
 """Registered contacts in PostgreSQL, written behind: many addresses of record in one statement."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -16,7 +15,7 @@ from mizu.errors import StoreBusy
 from mizu.interfaces import IClock, ILocationStore
 from mizu.model import Binding
 from mizu.store.postgres import DataProblem, Link, Pool
-from mizu.store.text import clean
+from mizu.store.text import json_text
 
 #: One parameter, a JSON list of [aor, expires_at_s, bindings]; the newest node to write an aor wins.
 _WRITE = """WITH given AS (
@@ -27,7 +26,8 @@ _WRITE = """WITH given AS (
 )
 INSERT INTO location (aor, node, expires_at, bindings)
 SELECT aor, %(node)s, expires_at, bindings FROM given WHERE expires_at IS NOT NULL ORDER BY aor
-ON CONFLICT (aor) DO UPDATE SET node = excluded.node, expires_at = excluded.expires_at, bindings = excluded.bindings"""
+ON CONFLICT (aor) DO UPDATE SET node = excluded.node, expires_at = excluded.expires_at,
+ bindings = excluded.bindings"""
 _LOAD = """SELECT l.aor, l.bindings FROM location l JOIN account a ON a.username = l.aor
  WHERE l.aor > %s AND l.expires_at > now() ORDER BY l.aor LIMIT 1000"""
 _PURGE = "DELETE FROM location WHERE expires_at < now() - interval '1 hour'"
@@ -71,7 +71,7 @@ class PostgresLocationStore:
     """
 
     def __init__(
-        self, pool: Pool, link: Link, node: Callable[[], str], limit: int, reactor: Any, clock: IClock
+        self, pool: Pool, link: Link, *, node: Callable[[], str], limit: int, reactor: Any, clock: IClock
     ) -> None:
         self._pool = pool
         self._link = link
@@ -124,9 +124,7 @@ class PostgresLocationStore:
         return {name: self._waiting.pop(name) for name in names}
 
     def _send(self, taken: dict[str, Sequence[Binding]]) -> Deferred[None]:
-        text = json.dumps([row_of(aor, bindings) for aor, bindings in taken.items()], ensure_ascii=False)
-        if not text.isascii() or "\\u0000" in text:
-            text = clean(text).replace("\\u0000", "\ufffd")
+        text = json_text([row_of(aor, bindings) for aor, bindings in taken.items()])
         return self._link.operate(_WRITE, {"rows": text, "node": self._node()})
 
     def _sent(self, _: None, taken: dict[str, Sequence[Binding]]) -> None:
@@ -141,12 +139,12 @@ class PostgresLocationStore:
 
     def _failed(self, failure: Failure, taken: dict[str, Sequence[Binding]]) -> None:
         self._writing = False
-        if failure.check(*DataProblem) and len(taken) == 1:
+        if isinstance(failure.value, DataProblem) and len(taken) == 1:
             self.lost += 1
             self._log.error(
                 "registration of {aor} cannot be stored: {why}", aor=next(iter(taken)), why=failure.value
             )
-        elif failure.check(*DataProblem):
+        elif isinstance(failure.value, DataProblem):
             self._writing = True
             shield_coroutine(self._one_by_one(taken)).addErrback(
                 lambda broken: self._log.failure("writing registrations", failure=broken)

@@ -1,5 +1,7 @@
 """Brings the database to this version's schema: numbered SQL files, forward only, one node at a time."""
 
+# ruff: noqa: S608 - only our own constants are put into SQL text
+
 import re
 from importlib.resources import files
 
@@ -13,7 +15,8 @@ _log = Logger()
 POSTGRES_MIN = 150000  # as server_version_num has it
 #: Two numbers of an advisory lock: the second is 1 for migrations, 2 for the ownership tree (0001_init.sql).
 _LOCK = "pg_advisory_lock(x'6d697a75'::int, 1)"
-_TABLE = """
+#: The record of what has been run.
+TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migration (
     version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
 COMMENT ON TABLE schema_migration IS 'Which files of mizu/store/schema have been run';
@@ -46,7 +49,7 @@ async def migrate(link: Link) -> int:
         raise ConfigError([f"database.url: PostgreSQL {server // 10000} is too old, want 15 or newer"])
     await link.query(f"SELECT {_LOCK}")  # held until the connection closes
     if not (await link.query("SELECT to_regclass('schema_migration')"))[0][0]:
-        await link.operate(_TABLE)
+        await link.operate(TABLE)
     current = (await link.query("SELECT coalesce(max(version), 0) FROM schema_migration"))[0][0]
     known = migrations()
     if current > known[-1][0]:

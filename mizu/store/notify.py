@@ -4,6 +4,8 @@ The poll compares snapshots of transactions, so it sees each change once, whatev
 writers of different accounts do not wait for each other as they would for one version row.
 """
 
+# ruff: noqa: S608 - only our own constants are put into SQL text
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -77,15 +77,20 @@ def as_busy(failure: Failure) -> Failure:
     if isinstance(error, RollbackFailed):
         failure, error = error.originalFailure, error.originalFailure.value
     if isinstance(error, CancelledError):
-        return Failure(StoreBusy("the database took too long"))
+        return failure_of(StoreBusy("the database took too long"))
     if isinstance(error, ConnectionDead | ConnectionDone | ConnectionLost):
-        return Failure(StoreBusy("the database is down"))
+        return failure_of(StoreBusy("the database is down"))
     if isinstance(error, psycopg2.Error) and (is_dead(failure) or not isinstance(error, DataProblem)):
-        return Failure(StoreBusy(f"the database: {_first_line(error)}"))
+        return failure_of(StoreBusy(f"the database: {_first_line(error)}"))
     return failure
 
 
-def _first_line(error: BaseException) -> str:
+def failure_of(error: Exception) -> Failure:
+    """The error as Deferreds carry it."""
+    return Failure(error)  # type: ignore[no-untyped-call]
+
+
+def _first_line(error: BaseException | None) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -256,7 +261,11 @@ class Link:
         return self._watched(self._connection.runQuery, sql, params)
 
     def operate(self, sql: str, params: Params = None) -> Deferred[None]:
-        """Run a statement that gives no rows, or several joined by ``;``: one transaction. :raise StoreBusy:"""
+        """
+        Run a statement that gives no rows, or several joined by ``;``, which are one transaction.
+
+        :raise StoreBusy:
+        """
         return self._watched(self._connection.runOperation, sql, params)
 
     def transact(self, work: Callable[[Cursor], Coroutine[Any, Any, T]]) -> Deferred[T]:

@@ -32,10 +32,12 @@ _MIGRATION_MAX_S = 3600.0  # of one statement, waiting for the other node includ
 _BEAT_S = 5.0  # between signs of life
 _FLUSH_MAX_S = 10.0  # a clean stop waits so long for the last rows
 _LOCATIONS_WAITING_MAX = 500_000
-_BEAT = """INSERT INTO node (name, started_at, seen_at, calls_since) VALUES (%(node)s, now(), now(), %(since)s)
+_BEAT = """INSERT INTO node (name, started_at, seen_at, calls_since)
+ VALUES (%(node)s, now(), now(), %(since)s)
  ON CONFLICT (name) DO UPDATE SET seen_at = now(), calls_since = excluded.calls_since"""
 _STARTED = "UPDATE node SET started_at = now() WHERE name = %(node)s"
-_SINCE = "SELECT coalesce(min(setup_at), now()) FROM call WHERE node = %(node)s AND end_at IS NULL AND setup_at >= %(since)s"
+_SINCE = """SELECT coalesce(min(setup_at), now()) FROM call
+ WHERE node = %(node)s AND end_at IS NULL AND setup_at >= %(since)s"""
 
 
 class Store:
@@ -87,7 +89,12 @@ class Store:
         self._location_link = link(self._location_link_changed)
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
         self.locations = PostgresLocationStore(
-            self._reports, self._location_link, lambda: self.node, _LOCATIONS_WAITING_MAX, reactor, clock
+            self._reports,
+            self._location_link,
+            node=lambda: self.node,
+            limit=_LOCATIONS_WAITING_MAX,
+            reactor=reactor,
+            clock=clock,
         )
         self.calls = PostgresCallStore(
             self._reports, self._call_link, lambda: self.node, config.call_queue_max, reactor
