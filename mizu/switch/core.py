@@ -85,6 +85,7 @@ class SipCore:
         self._metrics = metrics
         self._server = (("Server", server_name),) if server_name else ()
         self._options_fields = (("Allow", ALLOW), ("Supported", ", ".join(sorted(SUPPORTED))), *self._server)
+        self._checked: Request | None = None  # passed the checks before its transaction was made
         self.draining = False  #: set when a graceful shutdown has begun: no new calls
         self.ready = False  #: cleared while start-up is not complete
         self.layer: TransactionLayer
@@ -126,7 +127,8 @@ class SipCore:
     def request_received(self, tx: ServerTransaction) -> None:
         """A new server transaction."""
         request = tx.request
-        refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
+        checked, self._checked = self._checked, None
+        refusal = None if checked is request else refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
             status, reason, extra = refusal
             tx.respond(
@@ -181,6 +183,7 @@ class SipCore:
             status, reason, extra = refusal
             self._reply_stateless(request, flow, status, (*extra, *self._server), reason)
             return True
+        self._checked = request
         if method == "OPTIONS":
             self._answer_options(request, flow)
             return True
