@@ -47,7 +47,7 @@ def test_a_bad_via_leaves_nothing_behind(datagrams, sink, options, bad):
 
 
 def test_via_parameters_are_only_parameters(datagrams, sink, options):
-    """``host=`` and ``port=`` in a Via change neither where it says it came from nor where the answer goes."""
+    """``host=`` and ``port=`` in a Via change neither its sender nor where the answer goes."""
     transport = datagrams()
     transport.datagramReceived(
         options(via="SIP/2.0/UDP 127.0.0.1:5070;host=evil;port=1;rport;branch=z9hG4bK1"), PHONE
@@ -223,7 +223,7 @@ def test_twisted_messages_fed_as_text_wait_as_they_do_in_the_stock_class(datagra
     ],
 )
 def test_answers_go_where_the_via_rules_say(datagrams, sink, options, via, source, stamped, answer_to):
-    """received, rport and the port of the answer by RFC 3261 18.2 and RFC 3581; the real source stays known."""
+    """received, rport and the answer's port by RFC 3261 18.2 and RFC 3581; the real source stays known."""
     transport = datagrams()
     transport.datagramReceived(options(via=f"SIP/2.0/UDP {via};branch=z9hG4bK1"), source)
     (request,), (flow,) = sink.messages, sink.flows

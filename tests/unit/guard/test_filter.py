@@ -1,0 +1,73 @@
+"""What the gate lets through, in silence."""
+
+from mizu.guard.filter import Gate
+
+MESSAGE = b"OPTIONS sip:a@b SIP/2.0\r\n"
+
+
+def make(**settings):
+    """A gate whose clock the test moves by ``gate.time[0]``."""
+    time = [0.0]
+    gate = Gate(message_bytes=1000, now=lambda: time[0], **settings)
+    gate.time = time
+    return gate
+
+
+def test_sizes_outside_the_limits_are_dropped():
+    """Shorter than any message, or longer than ``limits.message_bytes``."""
+    gate = make()
+    assert not gate.admit("192.0.2.1", 14, MESSAGE)
+    assert gate.admit("192.0.2.1", 15, MESSAGE)
+    assert gate.admit("192.0.2.1", 1000, MESSAGE)
+    assert not gate.admit("192.0.2.1", 1001, MESSAGE)
+    assert gate.dropped["size"] == 2
+
+
+def test_only_what_can_begin_a_message_passes():
+    """A method (any token), a status line, or the line ends before them."""
+    gate = make()
+    passing = {byte for byte in range(256) if gate.admit("192.0.2.1", 100, bytes([byte]))}
+    assert passing == set(b"!%'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_`abcdefghijklmnopqrstuvwxyz~\r\n")
+
+
+def test_the_rate_of_an_address_is_held():
+    """``limits.messages_per_s_per_address``; others do not notice."""
+    gate = make(rate_per_s=5)
+    assert sum(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(100)) == 10
+    assert gate.admit("192.0.2.2", 100, MESSAGE)
+    gate.time[0] = 1.0
+    assert sum(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(100)) == 5
+    assert sum(gate.admit_framed("192.0.2.2") for _ in range(100)) == 10
+
+
+def test_no_rate_means_any_rate():
+    """0 switches the buckets off."""
+    gate = make(rate_per_s=0)
+    assert all(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(1000))
+
+
+def test_banned_senders_are_shut_out_everywhere():
+    """Datagrams, connections, and messages on connections that are older than the ban."""
+    gate = make(banned={"192.0.2.66"})
+    assert not gate.admit("192.0.2.66", 100, MESSAGE)
+    assert not gate.admit_connection("192.0.2.66")
+    assert not gate.admit_framed("192.0.2.66")
+    assert gate.admit("192.0.2.1", 100, MESSAGE)
+    assert gate.admit_connection("192.0.2.1")
+    assert (gate.dropped["banned"], gate.dropped["connection"]) == (2, 1)
+
+
+def test_trusted_senders_are_neither_banned_nor_slowed_down():
+    """The white list wins over the ban list and the rate, not over the size."""
+    gate = make(banned={"192.0.2.7"}, trusted={"192.0.2.7"}, rate_per_s=1)
+    assert all(gate.admit("192.0.2.7", 100, MESSAGE) for _ in range(100))
+    assert gate.admit_connection("192.0.2.7")
+    assert not gate.admit("192.0.2.7", 5000, MESSAGE)
+
+
+def test_malformed_messages_are_counted_by_their_kind():
+    """For status and, later, for bans."""
+    gate = make()
+    gate.note_garbage("192.0.2.1", 5060, "bad_via")
+    gate.note_garbage("192.0.2.2", 5060, "bad_via")
+    assert gate.garbage == {"bad_via": 2}
