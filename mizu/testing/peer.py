@@ -298,7 +298,7 @@ class Exchange:
         """See ``OutgoingUser``."""
         self.responses.append(response)
         self._peer.responses.append(response)
-        if response.status in (401, 407) and self._challenges < 2 and not self._cancelled:
+        if response.status in (401, 407) and not self._cancelled and self._answerable(response):
             self._challenges += 1
             authorization = self._peer.credentials(response, self.request)
             if authorization is not None:
@@ -308,6 +308,12 @@ class Exchange:
             self.final = response
         if self._heard is not None:
             self._heard(response)
+
+    def _answerable(self, challenge: Response) -> bool:
+        """The first challenge, and one that only says that the nonce is old (RFC 7616 3.3)."""
+        values = challenge.get_all("www-authenticate") + challenge.get_all("proxy-authenticate")
+        stale = any("stale=true" in value.lower().replace('"', "") for value in values)
+        return self._challenges == 0 or (stale and self._challenges < 3)
 
     def on_failure(self, code: str, outgoing: Outgoing) -> None:
         """See ``OutgoingUser``."""
