@@ -165,16 +165,14 @@ def srv_order(records: Sequence[Srv], random: Random) -> list[Srv]:
             by_priority.setdefault(record.priority, []).append(record)
     ordered: list[Srv] = []
     for priority in sorted(by_priority):
-        # Weight 0 first, as the RFC's way of drawing asks for: they have only a small chance to be drawn.
-        left = sorted(by_priority[priority], key=lambda record: record.weight)
+        left = by_priority[priority]
+        # The RFC's own way of drawing favours the first record when weights are small. Tenfold weights with
+        # a floor of one are exact, and leave a weight of 0 the "very small chance" it shall have.
+        shares = [10 * record.weight or 1 for record in left]
         while left:
-            drawn = random.randint(0, sum(record.weight for record in left))
-            total = 0
-            for index, record in enumerate(left):
-                total += record.weight
-                if total >= drawn:
-                    ordered.append(left.pop(index))
-                    break
+            (index,) = random.choices(range(len(left)), shares)
+            ordered.append(left.pop(index))
+            del shares[index]
     return ordered
 
 

@@ -338,8 +338,8 @@ def _record(kind: str, payload: Any) -> Record | None:
     return Naptr(
         payload.order,
         payload.preference,
-        payload.flags.decode("latin-1"),
-        payload.service.decode("latin-1"),
+        payload.flags.string.decode("latin-1"),
+        payload.service.string.decode("latin-1"),
         _text(payload.replacement),
     )
 
