@@ -35,6 +35,8 @@ DataProblem = (
     psycopg2.NotSupportedError,
 )
 
+_log = Logger()
+
 _RETRY_CODES = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _RETRY_MAX = 3
 _DEAD_CODES = frozenset({"57P01", "57P02", "57P03", "57P05"})  # shutdowns, not yet up, idle session ended
@@ -148,7 +150,15 @@ class _Healer(DeadConnectionDetector):  # type: ignore[misc]
             self._timer = None
 
 
-_log = Logger()
+class _Connection(Connection):  # type: ignore[misc]
+    """A connection whose death while idle is no unhandled error with a traceback."""
+
+    def doRead(self) -> Exception | None:
+        try:
+            super().doRead()
+        except psycopg2.Error as error:
+            return error  # the reactor then calls connectionLost, which tells the detector
+        return None
 
 
 class Link:
@@ -179,7 +189,7 @@ class Link:
         self._changed = changed
         self._answer_max_s = answer_max_s + _ANSWER_EXTRA_S
         self._healer = _Healer(self, reactor)
-        self._connection = Connection(reactor, None, self._healer)
+        self._connection = _Connection(reactor, None, self._healer)
         if observer is not None:
             self._connection.addNotifyObserver(lambda notify: observer(notify.payload))
         self._busy_since_s: float | None = None

@@ -162,7 +162,8 @@ class Store:
 
         :raise ConfigError: waiting would not help: two servers on one data directory, a newer database, ...
         """
-        self._stopping = False
+        if self.state != "stopped" or self._stopping:
+            raise RuntimeError("a store is started once")
         return shield_coroutine(self._start())
 
     async def _start(self) -> None:
