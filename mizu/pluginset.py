@@ -52,6 +52,8 @@ class PluginServices:
     media: MediaConfig
     http: "Callable[[], HTTPClient]"  #: one client for all plugins; asked for when first needed
     log: Logger
+    #: takes a function that is called with the username of each account that changes; ``None``: any may have
+    watch_accounts: Callable[[Callable[[str | None], None]], None] = lambda forget: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,9 @@ class LocalRouterFactory:
     def build(self, settings: "LocalRouterSettings", services: "PluginServices") -> IRouter:
         from mizu.routing.local import LocalRouter
 
-        return LocalRouter(settings, services.accounts)
+        router = LocalRouter(settings, services.accounts, services.clock)
+        services.watch_accounts(router.forget)
+        return router
 
 
 @implementer(IPlugin, IRouterFactory)
