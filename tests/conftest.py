@@ -79,13 +79,12 @@ def clean_reactor() -> Iterator[list[Failure]]:
     assert not failures, f"errors logged: {[failure.getTraceback() for failure in failures]}"
 
 
-@pytest.fixture(scope="session")
-def postgres() -> "Iterator[TestPostgres]":
+@pytest.fixture
+def postgres() -> "TestPostgres":
     """One PostgreSQL for the whole run; started by the first test that asks."""
-    from mizu.testing.postgres import running_postgres
+    from mizu.testing.postgres import shared_postgres
 
-    with running_postgres() as server:
-        yield server
+    return shared_postgres()
 
 
 @pytest.fixture
