@@ -83,7 +83,18 @@ class Credentials:
     quotes; only ``username`` and ``realm`` are unescaped: they are compared, the others are hashed as sent.
     """
 
-    __slots__ = ("algorithm", "cnonce", "nc_text", "nonce", "qop", "realm", "response", "uri", "username")
+    __slots__ = (
+        "algorithm",
+        "cnonce",
+        "nc",
+        "nc_text",
+        "nonce",
+        "qop",
+        "realm",
+        "response",
+        "uri",
+        "username",
+    )
 
     def __init__(
         self,
@@ -106,15 +117,11 @@ class Credentials:
         self.algorithm = algorithm  #: canonical when known, else as received
         self.qop = qop
         self.nc_text = nc_text
+        self.nc = int(nc_text, 16) if _NC.match(nc_text) else 0  #: 0: not eight hexadecimal digits
         self.cnonce = cnonce
 
     def __repr__(self) -> str:
         return f"<Credentials {self.username!r} realm={self.realm!r} {self.algorithm}>"
-
-    @property
-    def nc(self) -> int:
-        """The nonce count; 0 when there is none or it is not eight hexadecimal digits."""
-        return int(self.nc_text, 16) if _NC.match(self.nc_text) else 0
 
 
 def challenge(realm: str, nonce: str, algorithm: str = "MD5", *, stale: bool = False) -> str:
@@ -164,10 +171,7 @@ def _parameters(value: str) -> dict[str, str] | None:
     parameters = {name: quoted or token for name, quoted, token in found}
     if len(parameters) != len(found):
         return None
-    for name in parameters:
-        if not name.islower():
-            break
-    else:
+    if "".join(parameters).islower():
         return parameters
     lowered = {name.lower(): text for name, text in parameters.items()}
     return lowered if len(lowered) == len(parameters) else None

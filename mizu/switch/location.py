@@ -4,7 +4,7 @@ Who is registered where: every binding of every address of record, in memory, wi
 An address of record is written as the account's username: all domains that are ours hold the same accounts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
@@ -166,7 +166,12 @@ class LocationTable:
             self.replace(aor, kept)
         return changed
 
-    def _reindex_streams(self, aor: str, old: Iterable[Binding], new: Iterable[Binding]) -> None:
+    def _reindex_streams(self, aor: str, old: Sequence[Binding], new: Sequence[Binding]) -> None:
+        for binding in (*old, *new):
+            if binding.proto != "udp":
+                break
+        else:
+            return  # the usual case, and no set need be made for it
         before = {key for binding in old if (key := _stream_of(binding))}
         after = {key for binding in new if (key := _stream_of(binding))}
         if before == after:

@@ -75,8 +75,9 @@ def apply_register(
     contacts = request.contacts
     if not contacts:
         return Outcome(tuple(live), changed=False)
-    if any(contact.star for contact in contacts):
-        return _remove_all(request, live)
+    for contact in contacts:
+        if contact.star:
+            return _remove_all(request, live)
     limit = account.max_contacts or settings.contacts_max
     if len(contacts) > 2 * limit:  # before any of them costs work
         raise _too_many()
@@ -85,7 +86,8 @@ def apply_register(
         update.apply(contact, is_self)
     if len(update.live) > limit and len(update.live) > len(live):
         raise _too_many()
-    return Outcome(tuple(update.live), changed=True, outbound=any(b.reg_id for b in update.made))
+    outbound = update.wants_outbound and any(binding.reg_id for binding in update.made)
+    return Outcome(tuple(update.live), changed=True, outbound=outbound)
 
 
 def _remove_all(request: Request, live: Sequence[Binding]) -> Outcome:
