@@ -7,7 +7,7 @@ from typing import Protocol
 from mizu.errors import Overloaded
 from mizu.sip.flow import Flow, Hop, Resolver, Transports
 from mizu.sip.message import Request, Response
-from mizu.sip.transaction import ClientTransaction
+from mizu.sip.transaction_client import ClientTransaction
 from mizu.sip.transactions import TransactionLayer
 
 Contact = Callable[[Flow], str]  #: value of Contact for requests over that flow
@@ -90,35 +90,35 @@ class Outgoing:
             flow = transports.flow_to(hop)
             if flow is None:
                 continue
-            wire = self._address(flow)
+            branch, wire = self._address(flow)
             if len(wire) > tcp_rule and hop.proto == "udp":
                 stream = transports.flow_to(Hop("tcp", hop.host, hop.port))
                 if stream is not None:
                     self._udp_after = hop
-                    self._start(stream, self._address(stream))
+                    self._start(stream, *self._address(stream))
                     return
-            self._start(flow, wire)
+            self._start(flow, branch, wire)
             return
         self._fail(code)
 
     def over(self, flow: Flow) -> None:
         """Send over that flow and nowhere else (called by the sender)."""
-        self._start(flow, self._address(flow))
+        self._start(flow, *self._address(flow))
 
-    def _address(self, flow: Flow) -> bytes:
+    def _address(self, flow: Flow) -> tuple[str, bytes]:
         """Make the request for that flow. Each attempt is a message of its own: the last one may live on."""
         original = self._original
         self.request = request = Request(original.method, original.uri, list(original.fields), original.body)
-        self._sender.layer.address(request, flow)
+        branch = self._sender.layer.address(request, flow)
         if self._contact is not None:
             request.set("Contact", self._contact(flow))
-        return request.to_bytes()
+        return branch, request.to_bytes()
 
-    def _start(self, flow: Flow, wire: bytes) -> None:
+    def _start(self, flow: Flow, branch: str, wire: bytes) -> None:
         self.flow = flow
         try:
             # A transport error may be told before start() returns, and the next attempt be under way by then.
-            tx = self._sender.layer.start(self.request, flow, wire, self)
+            tx = self._sender.layer.start(self.request, flow, wire, branch, self)
         except Overloaded:
             self._fail("overloaded")
             return
@@ -155,7 +155,7 @@ class Outgoing:
             hop, self._udp_after = self._udp_after, None
             flow = self._sender.transports.flow_to(hop)
             if flow is not None:
-                self._start(flow, self._address(flow))  # 18.1.1: no TCP there, so UDP, however large
+                self._start(flow, *self._address(flow))  # 18.1.1: no TCP there, so UDP, however large
                 return
         if self._more():
             self._try_next(code)

@@ -85,13 +85,14 @@ class DeadlineHeap:
     ``COMPACT_FROM``).
     """
 
-    __slots__ = ("_cancelled", "_entries", "_number", "_running", "on_sooner")
+    __slots__ = ("_cancelled", "_entries", "_number", "_running", "on_sooner", "run_s")
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int, Deadline]] = []
         self._number = 0  # deadlines of one instant run in the order they were set
         self._cancelled = 0
         self._running = False
+        self.run_s = 0.0  #: what the newest :meth:`run` was told the time is
         #: called when the nearest deadline got nearer, except from within :meth:`run`, after which the caller
         #: asks ``next_s()`` anyway
         self.on_sooner: Callable[[], None] | None = None
@@ -128,6 +129,7 @@ class DeadlineHeap:
         entries, last, called = self._entries, self._number, 0
         later: list[tuple[float, int, Deadline]] = []
         self._running = True
+        self.run_s = now_s
         try:
             while entries and entries[0][0] <= now_s:
                 entry = heappop(entries)
@@ -173,7 +175,7 @@ class Lingering(Generic[Item]):
     :param drop: called with each one whose time is over, up to ``grain_s`` late.
     """
 
-    __slots__ = ("_armed", "_deadlines", "_drop", "_due_s", "_queue", "delay_s", "grain_s")
+    __slots__ = ("_armed", "_deadlines", "_drop", "_queue", "delay_s", "grain_s")
 
     def __init__(
         self, deadlines: DeadlineHeap, delay_s: float, drop: Callable[[Item], None], grain_s: float = 0.1
@@ -182,7 +184,6 @@ class Lingering(Generic[Item]):
         self._drop = drop
         self._queue: deque[tuple[float, Item]] = deque()
         self._armed = False
-        self._due_s = 0.0
         self.delay_s = delay_s
         self.grain_s = grain_s
 
@@ -199,12 +200,11 @@ class Lingering(Generic[Item]):
 
     def _arm(self, until_s: float) -> None:
         self._armed = True
-        self._due_s = until_s + self.grain_s
-        self._deadlines.at(self._due_s, self._expire)
+        self._deadlines.at(until_s + self.grain_s, self._expire)
 
     def _expire(self) -> None:
         queue, drop = self._queue, self._drop
-        due_s = self._due_s
+        due_s = self._deadlines.run_s
         while queue and queue[0][0] <= due_s:
             drop(queue.popleft()[1])
         if queue:

@@ -4,7 +4,7 @@ Source: RFC 3261 17.1.3, 17.2.3, 8.2.2.2, 9.2; RFC 6026. The machines are in ``t
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -14,19 +14,16 @@ from mizu.sip.grammar import BadMessage
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.timers import DeadlineHeap, Lingering, TimerSettings
 from mizu.sip.transaction import (
-    COMPLETED,
-    ClientTransaction,
-    ClientUser,
     Counts,
-    InviteClient,
     InviteServer,
     Key,
     Machine,
-    OtherClient,
     OtherServer,
     ServerTransaction,
     Surroundings,
 )
+from mizu.sip.transaction_client import ClientTransaction, ClientUser, InviteClient, OtherClient
+from mizu.sip.transaction_tables import COMPLETED
 
 __all__ = [
     "ClientTransaction",
@@ -63,9 +60,16 @@ class TransactionUser(Protocol):
         """A response of no transaction, for instance a 2xx to INVITE after timer M."""
 
 
-def random_token() -> str:
-    """72 bits nobody can guess; enough for a branch or a tag (RFC 3261 19.3)."""
-    return secrets.token_urlsafe(9).replace("_", ".")
+def _words(length: int = 18, at_once: int = 128) -> Iterator[str]:
+    while True:
+        pool = secrets.token_hex(length * at_once // 2)
+        for start in range(0, length * at_once, length):
+            yield pool[start : start + length]
+
+
+#: 72 bits nobody can guess, as hexadecimal; enough for a branch or a tag (RFC 3261 19.3). Drawn from the
+#: system in bulk, because one call of its own for each branch would cost as much as sending the request.
+random_token: Callable[[], str] = _words().__next__
 
 
 class TransactionLayer:
@@ -259,8 +263,8 @@ class TransactionLayer:
 
         :raise Overloaded: the table is full; nothing was sent.
         """
-        self.address(request, flow)
-        return self.start(request, flow, request.to_bytes(), user)
+        branch = self.address(request, flow)
+        return self.start(request, flow, request.to_bytes(), branch, user)
 
     def address(self, request: Request, flow: Flow) -> str:
         """Put our Via for that flow on top, with a new branch, which is returned."""
@@ -271,16 +275,23 @@ class TransactionLayer:
         request.prepend("Via", f"SIP/2.0/{flow.proto.upper()} {shown}:{port};branch={branch}{rport}")
         return branch
 
-    def start(self, request: Request, flow: Flow, wire: bytes, user: ClientUser) -> ClientTransaction:
-        """Send a request that has its Via and is ``wire`` in bytes. :raise Overloaded: the table is full."""
-        if len(self._clients) >= self._limit:
+    def start(
+        self, request: Request, flow: Flow, wire: bytes, branch: str, user: ClientUser
+    ) -> ClientTransaction:
+        """
+        Send a request that :meth:`address` has given its Via.
+
+        :param wire: the same in bytes.
+        :raise Overloaded: the table is full; what belongs to a dialog is sent all the same.
+        """
+        method = request.method
+        if len(self._clients) >= self._limit and method != "CANCEL" and not request.to.tag:
             self.tallies.refused += 1
             raise Overloaded("too many client transactions")
-        method = request.method
         counted = self.tallies.requests_out
         counted[method if method in counted else "other"] += 1
         machine = InviteClient if method == "INVITE" else OtherClient
-        tx = machine(request, flow, request.via.branch or "", wire, user, self._shared)
+        tx = machine(request, flow, branch, wire, user=user, shared=self._shared)
         self._clients[tx.key] = tx
         tx.begin()
         return tx
