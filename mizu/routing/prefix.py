@@ -1,0 +1,122 @@
+"""Calls to SIP trunks by the longest prefix of the called number, from a table in the configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from zope.interface import implementer
+
+from mizu.errors import ConfigError
+from mizu.interfaces import IRouter
+from mizu.model import CallRequest, Route, TrunkCredentials
+from mizu.settings import setting
+from mizu.sip.grammar import BadMessage
+from mizu.sip.uri import SipUri
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkSettings:
+    """``[[routing.router.trunk]]``: one way out."""
+
+    name: str = setting(doc="for call rows and for the prefixes")
+    uri: str = setting(doc="where to: sip:HOST, sip:HOST:PORT;transport=tcp, ...; its user part is not used")
+    username: str = setting("", "answers the trunk's challenges; empty: never")
+    password: str = field(default="", repr=False, metadata=setting("", "goes with username").metadata)
+    realm: str = setting("", "only challenges of this realm are answered; empty: of any, from the trunk")
+    strip: int = setting(0, "digits taken from the front of the called number", least=0, most=64)
+    add: str = setting("", "put before the called number, after strip")
+    caller_number: str = setting("", "number shown to the trunk; empty: the caller's")
+    answer_timeout_s: float = setting(5.0, "silence for so long: next trunk; 0: timer B, 32 s", least=0)
+    ring_timeout_s: float = setting(0.0, "how long it rings; 0: [call] ring_timeout_s", least=0)
+    fix_nat: bool = setting(False, "replace private addresses in its session descriptions by its own")
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixSettings:
+    """``[[routing.router.prefix]]``: which numbers go where."""
+
+    prefix: str = setting(doc="beginning of the called number; empty: every number")
+    trunks: list[str] = setting(doc="names of trunks in the order of trial")
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRouterSettings:
+    """Settings of the router type ``prefix``."""
+
+    trunk: list[TrunkSettings] = setting([], "[[routing.router.trunk]] tables")
+    prefix: list[PrefixSettings] = setting([], "[[routing.router.prefix]] tables")
+
+
+#: A called number is not looked up by more than this; no prefix is longer.
+PREFIX_CHARS_MAX = 64
+
+
+@implementer(IRouter)
+class PrefixRouter:
+    """
+    Longest prefix wins; its trunks are tried in order, the next one on silence, 5xx or 408.
+
+    One dictionary look-up for each length that any prefix has, however many prefixes there are.
+    """
+
+    def __init__(self, settings: PrefixRouterSettings) -> None:
+        """:raise ConfigError: an unknown trunk, a prefix or trunk that is there twice, a bad URI."""
+        problems: list[str] = []
+        trunks: dict[str, TrunkSettings] = {}
+        for trunk in settings.trunk:
+            if trunk.name in trunks:
+                problems.append(f"trunk {trunk.name!r} is there twice")
+            trunks[trunk.name] = trunk
+            try:
+                SipUri.parse(trunk.uri)
+            except BadMessage as bad:
+                problems.append(f"trunk {trunk.name!r}: uri {trunk.uri!r}: {bad}")
+        self._table: dict[str, tuple[TrunkSettings, ...]] = {}
+        for row in settings.prefix:
+            if row.prefix in self._table:
+                problems.append(f"prefix {row.prefix!r} is there twice")
+            if len(row.prefix) > PREFIX_CHARS_MAX:
+                problems.append(f"prefix {row.prefix!r} is longer than {PREFIX_CHARS_MAX} characters")
+            missing = [name for name in row.trunks if name not in trunks]
+            problems += [f"prefix {row.prefix!r}: there is no trunk {name!r}" for name in missing]
+            if not row.trunks:
+                problems.append(f"prefix {row.prefix!r} names no trunk")
+            self._table[row.prefix] = tuple(trunks[name] for name in row.trunks if name in trunks)
+        if problems:
+            raise ConfigError(problems)
+        self._lengths = sorted({len(prefix) for prefix in self._table}, reverse=True)
+        self._credentials = {
+            name: TrunkCredentials(trunk.username, trunk.password, trunk.realm)
+            for name, trunk in trunks.items()
+            if trunk.username
+        }
+
+    async def find_routes(self, call: CallRequest) -> Sequence[Route]:
+        """See :class:`mizu.interfaces.IRouter`."""
+        return self.routes_for(call.called_number)
+
+    def routes_for(self, number: str) -> tuple[Route, ...]:
+        """The routes of a number; empty: no prefix fits."""
+        for length in self._lengths:
+            trunks = self._table.get(number[:length]) if length <= len(number) else None
+            if trunks is not None:
+                return tuple(self._route(trunk, number, number[:length]) for trunk in trunks)
+        return ()
+
+    def _route(self, trunk: TrunkSettings, number: str, prefix: str) -> Route:
+        called = trunk.add + number[trunk.strip :]
+        uri = SipUri.parse(trunk.uri)
+        uri.user = called
+        return Route(
+            name=trunk.name,
+            uri=str(uri),
+            called_number=called,
+            caller_number=trunk.caller_number,
+            credentials=self._credentials.get(trunk.name),
+            ring_timeout_s=trunk.ring_timeout_s,
+            answer_timeout_s=trunk.answer_timeout_s,
+            fix_nat=trunk.fix_nat,
+            reason=f"prefix {prefix!r}",
+        )
+
+
+__all__ = ["PrefixRouter", "PrefixRouterSettings", "PrefixSettings", "TrunkSettings"]

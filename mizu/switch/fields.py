@@ -1,0 +1,151 @@
+"""Which header fields cross the switch, and who the callee is told is calling.
+
+Default deny: a header crosses only if it is in a list below. Everything else is made anew for each leg
+(Via, Route, Record-Route, Contact, Call-ID, CSeq, From, To, Max-Forwards, Supported, Require, Allow,
+Session-Expires, RSeq, authentication) or would tell one side about the other's network or forge an identity
+(P-Asserted-Identity, P-Preferred-Identity, Remote-Party-ID, Diversion, History-Info, Referred-By, Server,
+User-Agent, Warning, Call-Info, Alert-Info, Error-Info, Reply-To, In-Reply-To and every X- header).
+"""
+
+import re
+from typing import Final
+
+from mizu.model import Account
+from mizu.sip.message import Message, Request
+
+Field = tuple[str, str, str]
+
+#: They describe the body, so they go where the body goes.
+BODY: Final = (
+    ("Content-Type", "content-type"),
+    ("Content-Disposition", "content-disposition"),
+    ("Content-Encoding", "content-encoding"),
+    ("Content-Language", "content-language"),
+    ("MIME-Version", "mime-version"),
+)
+
+#: End-to-end meaning, no identity, no address: INVITE to the callee.
+INVITE: Final = (
+    ("Subject", "subject"),
+    ("Priority", "priority"),
+    ("Accept-Language", "accept-language"),
+    ("User-to-User", "user-to-user"),
+    ("Answer-Mode", "answer-mode"),
+)
+#: From a caller whose account is marked as trusted, also who called and by which way.
+TRUSTED_INVITE: Final = (
+    ("P-Asserted-Identity", "p-asserted-identity"),
+    ("Privacy", "privacy"),
+    ("Diversion", "diversion"),
+    ("History-Info", "history-info"),
+    ("Alert-Info", "alert-info"),
+    ("Call-Info", "call-info"),
+)
+#: Responses to the caller's INVITE.
+RESPONSE: Final = (
+    ("Reason", "reason"),
+    ("P-Early-Media", "p-early-media"),
+    ("User-to-User", "user-to-user"),
+)
+#: Final refusals: Retry-After of a person's phone ("I am out until") is worth knowing.
+REFUSAL: Final = (("Reason", "reason"), ("Retry-After", "retry-after"))
+BYE: Final = (("Reason", "reason"), ("User-to-User", "user-to-user"))
+CANCEL: Final = (("Reason", "reason"),)
+#: INFO, MESSAGE and what else is passed on as it is.
+OTHER: Final = (
+    ("Info-Package", "info-package"),
+    ("Subject", "subject"),
+    ("Date", "date"),
+    ("Expires", "expires"),
+    ("Accept-Language", "accept-language"),
+)
+#: Their responses.
+OTHER_RESPONSE: Final = (
+    ("Accept", "accept"),
+    ("Accept-Encoding", "accept-encoding"),
+    ("Recv-Info", "recv-info"),
+)
+
+_SDP_FIELDS: Final[list[Field]] = [("Content-Type", "content-type", "application/sdp")]
+_PLAIN = re.compile(r"[A-Za-z0-9_.!~*'()+\-#]+\Z")
+
+
+def passed(message: Message, names: tuple[tuple[str, str], ...]) -> list[Field]:
+    """Those fields of the message that are in the list."""
+    wanted = {key: name for name, key in names}
+    return [(wanted[key], key, value) for _, key, value in message.fields if key in wanted]
+
+
+def body_fields(message: Message) -> list[Field]:
+    """The fields that describe the message's body; none without one."""
+    if not message.body:
+        return []
+    content_type = message.get("content-type")
+    if content_type == "application/sdp":
+        for _, key, _ in message.fields:
+            if key in _RARE_BODY:
+                return passed(message, BODY)
+        return _SDP_FIELDS
+    return passed(message, BODY)
+
+
+_RARE_BODY: Final = frozenset(key for _, key in BODY) - {"content-type"}
+
+
+def is_sdp(message: Message) -> bool:
+    """Does the message carry a session description (possibly among other parts)?"""
+    if not message.body:
+        return False
+    content_type = (message.get("content-type") or "").lower()
+    return content_type.startswith(("application/sdp", "multipart/"))
+
+
+def escaped_user(user: str) -> str:
+    """A user part as it may stand in a SIP URI (RFC 3261 25.1)."""
+    if _PLAIN.match(user):
+        return user
+    return "".join(
+        chr(byte)
+        if byte < 128 and (chr(byte).isalnum() or chr(byte) in "-_.!~*'()&=+$,;?/#")
+        else f"%{byte:02X}"
+        for byte in user.encode("utf-8", "surrogateescape")
+    )
+
+
+def quoted_display(name: str) -> str:
+    """A display name as a quoted string with a blank after it; empty for none."""
+    if not name:
+        return ""
+    clean = "".join(" " if ord(char) < 32 or ord(char) == 127 else char for char in name)
+    escaped = clean.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" '
+
+
+def uri_host(host: str) -> str:
+    """A host as it stands in a URI: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def wants_privacy(request: Request) -> bool:
+    """Does the caller ask not to be shown (RFC 3323 4.2, RFC 3325 9.3)?"""
+    privacy = request.get("privacy")
+    if privacy is None:
+        return False
+    return any(word.strip().lower() in ("id", "user", "header") for word in privacy.split(";"))
+
+
+def shown_number(account: Account, request: Request, from_user: str) -> str:
+    """The number a call shows: chosen by the caller only when its account may."""
+    if account.trusted_identity and from_user:
+        return from_user
+    return account.caller_number or account.username
+
+
+def from_value(
+    account: Account, request: Request, *, number: str, host: str, tag: str, hidden: bool = False
+) -> str:
+    """The From of the callee leg."""
+    if hidden:
+        return f'"Anonymous" <sip:anonymous@anonymous.invalid>;tag={tag}'
+    display = request.from_.display if account.trusted_identity else account.display_name
+    return f"{quoted_display(display)}<sip:{escaped_user(number)}@{host}>;tag={tag}"

@@ -1,0 +1,91 @@
+"""The INVITE that callee legs get, made from the caller's: pure."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mizu.model import Account, Route
+from mizu.sip.dialog import Field
+from mizu.sip.message import Request
+from mizu.sip.uri import SipUri, TelUri
+from mizu.switch.callee import Invitation
+from mizu.switch.fields import (
+    INVITE,
+    TRUSTED_INVITE,
+    body_fields,
+    from_value,
+    passed,
+    uri_host,
+    wants_privacy,
+)
+from mizu.switch.ports import ALLOW, Ports
+
+if TYPE_CHECKING:
+    from mizu.switch.call import Call
+    from mizu.switch.caller import CallerLeg
+
+#: Of an INVITE without Max-Forwards (RFC 3261 16.6, step 3).
+MAX_FORWARDS_DEFAULT = 70
+#: A number longer than this is no number; nothing behind gets to see it.
+NUMBER_CHARS_MAX = 256
+
+
+def called_number(request: Request, domains: frozenset[str]) -> str | None:
+    """
+    Who is called: the user part of the Request-URI, unescaped; of a ``tel`` URI its number.
+
+    :param domains: names that are ours; empty: all.
+    :return: ``None``: nobody of ours.
+    """
+    uri = request.request_uri
+    if isinstance(uri, TelUri):
+        number = uri.user
+    elif isinstance(uri, SipUri):
+        if domains and uri.host.lower() not in domains:
+            return None
+        number = uri.user
+    else:
+        return None
+    return number if 0 < len(number) <= NUMBER_CHARS_MAX else None
+
+
+def forwards(request: Request, ceiling: int) -> int:
+    """Max-Forwards of what this request leads to: one less, also across a back-to-back user agent, or a loop
+    of them would never end."""
+    given = request.max_forwards
+    return min((MAX_FORWARDS_DEFAULT if given is None else given) - 1, ceiling)
+
+
+def inviter(
+    ports: Ports, call: "Call", caller: "CallerLeg", account: Account
+) -> Callable[[Route], tuple[Invitation, Callable[[str], str]]]:
+    """Makes, for a route, the invitation and the function that makes our From from a tag."""
+    request = caller.tx.request
+    settings = ports.settings
+    body = caller.incoming_description(request.body)
+    reliable = bool(body) or caller.reliable_wanted
+    fields: list[Field] = [
+        ("Max-Forwards", "max-forwards", str(forwards(request, settings.max_forwards))),
+        ("Allow", "allow", ALLOW),
+        ("Supported", "supported", "100rel, timer, replaces" if reliable else "timer, replaces"),
+    ]
+    if settings.server_name:
+        fields.append(("User-Agent", "user-agent", settings.server_name))
+    fields += passed(request, INVITE + TRUSTED_INVITE if account.trusted_identity else INVITE)
+    fields += body_fields(request)
+    interval_s = settings.session_expires_s if settings.session_timer else 0
+    invitation = Invitation(tuple(fields), body, reliable, interval_s, settings.session_min_s)
+    hidden = not account.trusted_identity and wants_privacy(request)
+    uri = request.request_uri
+    host = settings.domain
+    if not host:
+        host = uri_host(uri.host) if isinstance(uri, SipUri) else uri_host(caller.tx.flow.local[0])
+
+    def invite_to(route: Route) -> tuple[Invitation, Callable[[str], str]]:
+        number = route.caller_number or call.caller_number
+
+        def make_from(tag: str) -> str:
+            return from_value(account, request, number=number, host=host, tag=tag, hidden=hidden)
+
+        return invitation, make_from
+
+    return invite_to
