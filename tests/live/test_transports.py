@@ -385,7 +385,7 @@ async def test_a_slow_sender_is_dropped(tables):
 
 
 async def test_an_idle_connection_is_closed_unless_it_carries_a_registration(tables):
-    """``connection_idle_s``; ``keep`` is what the registrar counts up."""
+    """``connection_idle_s``; ``keep_for`` is what the registrar calls."""
     table, receiver = tables(connection_idle_s=1)
     listener = table.listen("tcp:127.0.0.1:0")
     with (
@@ -394,7 +394,7 @@ async def test_an_idle_connection_is_closed_unless_it_carries_a_registration(tab
     ):
         kept.sendall(options("TCP", "kept"))
         await receiver.until(lambda: len(receiver.messages) == 1)
-        receiver.messages[0].flow.keep += 1
+        receiver.messages[0].flow.keep_for(60)
         idle.sendall(options("TCP", "idle"))
         await receiver.until(lambda: len(receiver.messages) == 2)
         await receiver.until(lambda: bool(receiver.closed))

@@ -1,5 +1,8 @@
 """Gives the pure layers their clock: one delayed call of the reactor for the nearest deadline of all."""
 
+import time
+from typing import Any
+
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -8,6 +11,22 @@ from mizu.sip.timers import DeadlineHeap
 
 #: Deadlines nearer to each other than this are run together.
 GRAIN_S = 0.001
+
+
+def steady(reactor: Any) -> None:
+    """
+    Make the reactor's own timers immune to steps of the wall clock. Call it once, early.
+
+    Twisted's ``seconds`` is the time of day: were the clock set back an hour, every delayed call would be an
+    hour late, and set forward, every timeout would strike at once. What is scheduled already is carried over.
+    """
+    if reactor.seconds is time.monotonic:
+        return
+    shift_s = time.monotonic() - reactor.seconds()
+    reactor.seconds = time.monotonic
+    for call in reactor.getDelayedCalls():
+        call.seconds = time.monotonic
+        call.time += shift_s
 
 
 class Pump:

@@ -60,8 +60,8 @@ class StreamTransport(Protocol):
     One TCP or TLS connection; it is its own :class:`mizu.sip.flow.Flow`.
 
     Everything a peer can hold back has an end: the TLS handshake, a message that is not completed, answers
-    that are not read, silence. ``keep`` counts the registrations it carries; as long as there is one it is
-    not closed for silence (the registration's own expiry ends that).
+    that are not read, silence. A connection that carries a registration may be silent as long as that lasts:
+    see :meth:`keep_for`.
     """
 
     reliable = True
@@ -88,7 +88,6 @@ class StreamTransport(Protocol):
         self.remote = remote
         self.outgoing = outgoing
         self.tls_name = tls_name
-        self.keep = 0
         self.state = State.OPENING
         self.received = 0  #: messages
         self._owner = owner
@@ -96,6 +95,7 @@ class StreamTransport(Protocol):
         now_s = owner.now()
         self._since_s = now_s  # when the present state began
         self._active_s = now_s
+        self._kept_until_s = now_s
         self._partial_since_s: float | None = None
         self._waiting: list[tuple[bytes, Callable[[str], None] | None]] = []
         self._waiting_bytes = 0
@@ -108,7 +108,11 @@ class StreamTransport(Protocol):
     @property
     def pinned(self) -> bool:
         """Whether it carries a registration."""
-        return self.keep > 0
+        return self._owner.now() < self._kept_until_s
+
+    def keep_for(self, duration_s: float) -> None:
+        """A registration over this connection is good for so long: silence does not close it until then."""
+        self._kept_until_s = max(self._kept_until_s, self._owner.now() + duration_s)
 
     def alive(self) -> bool:
         """False when no message can be sent any more."""
@@ -318,9 +322,9 @@ class StreamTransport(Protocol):
         self._owner.report.peer("dropped", self.proto, *self.remote, why)
         transport: Any = self.transport
         if transport is None:
+            self._ended(why, clean=False)
             if self._abandon is not None:
                 self._abandon()
-            self._ended(why, clean=False)
         else:
             if self.state is State.OPEN:
                 self.state = State.CLOSING
@@ -341,7 +345,7 @@ class StreamTransport(Protocol):
         ):
             self.abort("sends a message too slowly")
         elif now_s - self._active_s > limits.connection_idle_s and (
-            not self.keep or self._blocked_bytes >= 0
+            now_s >= self._kept_until_s or self._blocked_bytes >= 0
         ):
             self.close()
 

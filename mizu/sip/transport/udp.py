@@ -84,6 +84,9 @@ class UdpFlow:
         """UDP has no end."""
         return True
 
+    def keep_for(self, duration_s: float) -> None:
+        """Nothing to keep: as :meth:`mizu.sip.transport.stream.StreamTransport.keep_for`."""
+
     def __repr__(self) -> str:
         return f"<udp flow {self.listener} {self.remote[0]}:{self.remote[1]}>"
 

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from mizu.sip.timers import DeadlineHeap
-from mizu.sip.transport.pump import Pump
+from mizu.sip.transport.pump import Pump, steady
 
 
 class Times:
@@ -124,3 +124,26 @@ def test_after_stop_nothing_runs(clock, heap, pump):
     heap.at(1000.5, lambda: pytest.fail("ran"))
     clock.advance(5)
     assert clock.getDelayedCalls() == []
+
+
+def test_a_steady_reactor_does_not_follow_the_wall_clock():
+    """Timers run on monotonic time, those that were set before included; doing it twice changes nothing."""
+    import time
+
+    from twisted.internet.base import DelayedCall
+
+    class Reactor:
+        seconds = staticmethod(time.time)
+
+        def __init__(self):
+            at = time.time() + 5
+            self.calls = [DelayedCall(at, print, (), {}, print, print, seconds=time.time)]
+
+        def getDelayedCalls(self):
+            return self.calls
+
+    reactor = Reactor()
+    for _ in range(2):
+        steady(reactor)
+    assert reactor.seconds is time.monotonic
+    assert 4 < reactor.calls[0].getTime() - time.monotonic() <= 5
