@@ -101,7 +101,7 @@ class NameAddr:
         params = parse_params(semicolon + rest.rstrip(" \t"))
         if uri_text == "*":
             return cls("", uri_text, params)
-        if ":" not in uri_text or any(char in uri_text for char in ' \t,?"'):
+        if ":" not in uri_text or any(char in uri_text for char in ' \t,?"<>'):
             raise BadMessage("Malformed address", code="bad_address")
         return cls("", uri_text, params)
 

@@ -19,7 +19,7 @@ CONTROLS = bytes([*range(9), *range(10, 32), 127])
 SINGLE = frozenset(
     {
         "call-id",
-        "content-length",  # equal values are let through, see _check_single
+        "content-length",  # equal values are let through
         "content-type",
         "cseq",
         "event",
@@ -191,19 +191,16 @@ def _read_fields(lines: list[str], limits: Limits | LimitsConfig, reading: _Read
             reading.wrong("Malformed header line", code="bad_header")
             continue
         value = value.strip(" \t")
+        if key in SINGLE and key in reading.first:
+            if key == "content-length":
+                size = content_length(reading.first[key])
+                if size < 0 or size != content_length(value):
+                    reading.wrong("Differing Content-Length", code="bad_length")
+            else:
+                reading.wrong(f"More than one {canonical_name(key)}", code="repeated_header")
+            continue  # an equal Content-Length goes out once
         reading.fields.append((name, key, value))
-        known = reading.first.setdefault(key, value)
-        if key in SINGLE and known is not value:
-            _check_single(key, known, value, reading)
-
-
-def _check_single(key: str, known: str, value: str, reading: _Reading) -> None:
-    if key == "content-length":
-        size = content_length(known)
-        if size < 0 or size != content_length(value):
-            reading.wrong("Differing Content-Length", code="bad_length")
-        return
-    reading.wrong(f"More than one {canonical_name(key)}", code="repeated_header")
+        reading.first.setdefault(key, value)
 
 
 def _check_fields(reading: _Reading) -> Via | None:
