@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from mizu.console.rundir import NotRunning, RunFile, read_token
 from mizu.errors import MizuError
@@ -44,19 +47,14 @@ class Link:
     :raise TokenUnreadable: its token cannot be read.
     """
 
-    def __init__(self, reactor: Any, data_dir: str) -> None:
+    def __init__(self, reactor: Any, data_dir: str, http: HTTPClient | None = None) -> None:
         self._reactor = reactor
-        run = RunFile.read(data_dir)
-        if not run.http:
-            raise NotRunning(
-                "the server runs without HTTP ([http] listen is empty), so no command reaches it"
-            )
-        self.address = reachable(run.http)
-        self._token = read_token(data_dir)
         self._data_dir = data_dir
+        self.address = self._token = ""
+        self._look()
         self._pool = HTTPConnectionPool(reactor)  # type: ignore[no-untyped-call]
-        self._http = HTTPClient(
-            Agent(reactor, connectTimeout=CONNECT_S, pool=self._pool)  # type: ignore[no-untyped-call]
+        self._http = http or HTTPClient(
+            Agent.usingEndpointFactory(reactor, _Way(self, reactor), self._pool)  # type: ignore[no-untyped-call]
         )
 
     async def run(self, line: str) -> Answer:
@@ -67,8 +65,26 @@ class Link:
         :raise BadAnswer: what answers is no Mizu server.
         """
         try:
+            return await self._run(line)
+        except NotRunning:  # started again since, perhaps elsewhere?
+            before = (self.address, self._token)
+            self._look()
+            if (self.address, self._token) == before:
+                raise
+            return await self._run(line)
+
+    def _look(self) -> None:
+        """Where is the server now?"""
+        run = RunFile.read(self._data_dir)
+        if not run.http:
+            raise NotRunning("the server has no HTTP side ([http] listen is empty): no command reaches it")
+        self.address = reachable(run.http)
+        self._token = read_token(self._data_dir)
+
+    async def _run(self, line: str) -> Answer:
+        try:
             response = await self._http.post(
-                f"http://{self.address}/console",
+                "http://localhost/console",
                 data=json.dumps({"command": line}).encode("ascii"),
                 headers=Headers(
                     {"content-type": ["application/json"], "authorization": [f"Bearer {self._token}"]}
@@ -76,9 +92,10 @@ class Link:
                 allow_redirects=False,
                 unbuffered=True,
                 timeout=ANSWER_S,
+                reactor=self._reactor,
             )
             body = await self._body(response)
-        except (ConnectError, ConnectionClosed, ResponseFailed, TimeoutError) as error:
+        except (ConnectError, ConnectionClosed, ResponseFailed, TimeoutError, CancelledError) as error:
             why = str(error).split("\n")[0] or type(error).__name__
             raise NotRunning(f"the server at {self.address} does not answer: {why}") from None
         answer = _parsed(body)
@@ -108,6 +125,18 @@ class Link:
         if received > ANSWER_MAX_BYTES:
             raise BadAnswer("the answer is too long; ask for less with --limit")
         return b"".join(parts)
+
+
+@implementer(IAgentEndpointFactory)
+class _Way:
+    """Leads every request to the server's address. treq refuses IPv6 addresses in URLs (its IDNA step)."""
+
+    def __init__(self, link: Link, reactor: Any) -> None:
+        self._link, self._reactor = link, reactor
+
+    def endpointForURI(self, uri: URI) -> HostnameEndpoint:
+        host, _, port = self._link.address.rpartition(":")
+        return HostnameEndpoint(self._reactor, host.strip("[]"), int(port), timeout=CONNECT_S)
 
 
 def reachable(address: str) -> str:

@@ -28,6 +28,10 @@ LEAVE = ("exit", "quit")
 Described = Mapping[str, Any]  #: a command as ``help`` describes it
 
 
+class Interrupted(Exception):
+    """Ctrl-C. Not ``KeyboardInterrupt``, which asyncio lets out of its loop at once."""
+
+
 class CommandCompleter(Completer):
     """Completes command names, options and choices; what an account is called, only the server knows."""
 
@@ -116,13 +120,14 @@ async def converse(link: Link, show: Show) -> None:
         completer=CommandCompleter(commands),
         complete_while_typing=True,
         auto_suggest=AutoSuggestFromHistory(),
+        interrupt_exception=Interrupted,
     )
     greeting = f"connected to {link.address}; 'help' lists the commands, Tab completes, 'exit' leaves\n"
     sys.stdout.write(greeting)
     while True:
         try:
             line = (await _asked(session, "mizu> ")).strip()
-        except KeyboardInterrupt:  # Ctrl-C empties the line
+        except Interrupted:  # Ctrl-C empties the line
             continue
         except EOFError:  # Ctrl-D
             return
@@ -132,8 +137,8 @@ async def converse(link: Link, show: Show) -> None:
             continue
         try:
             await run_line(link, line, show, _ask_hidden)
-        except KeyboardInterrupt:
-            continue
+        except Interrupted:
+            complain(["left as it was"])
         except (NotRunning, BadAnswer) as error:
             complain([str(error)])
 
@@ -145,8 +150,8 @@ async def _asked(session: "PromptSession[str]", text: str, **settings: Any) -> s
 
 
 async def _ask_hidden(what: str) -> str:
-    """Ask twice without showing it, outside the history. :raise EOFError: Ctrl-D."""
-    session: PromptSession[str] = PromptSession()
+    """Ask twice without showing it, nor keeping it. :raise EOFError: Ctrl-D. :raise Interrupted: Ctrl-C."""
+    session: PromptSession[str] = PromptSession(interrupt_exception=Interrupted)
     while True:
         secret = await _asked(session, f"{what}: ", is_password=True)
         if await _asked(session, f"{what} again: ", is_password=True) == secret:

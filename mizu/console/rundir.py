@@ -58,7 +58,7 @@ class RunFile:
             raise NotRunning(f"no server is running with data directory {Path(data_dir)}; {advice}") from None
         except OSError as error:
             raise NotRunning(f"cannot read {path}: {error.strerror}; run as the server's user") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise NotRunning(f"{path} is damaged; {advice}") from None
         if not _alive(run.pid):
             raise NotRunning(f"the server of {Path(data_dir)} (process {run.pid}) is gone; {advice}")

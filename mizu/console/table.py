@@ -161,7 +161,7 @@ class CommandTable:
             raise CommandError(f"quotes do not match: {wrong}") from None
         if not words:
             raise CommandError("no command", "'help' lists the commands")
-        command, rest = self._find(words)
+        command, rest = self.find(words)
         return command, _values(command, rest)
 
     async def run(self, line: str, operator: Operator) -> CommandResult:
@@ -207,7 +207,8 @@ class CommandTable:
             return 500, {"ok": False, "error": "internal", "lines": [text], "result": None}
         return 200, {"ok": True, "error": "", "lines": list(done.lines), "result": done.result}
 
-    def _find(self, words: list[str]) -> tuple[Command, list[str]]:
+    def find(self, words: list[str]) -> tuple[Command, list[str]]:
+        """The command that ``words`` begin with, and the rest. :raise CommandError: names the nearest."""
         longest = max((name.count(" ") for name in self._commands), default=0) + 1
         for count in range(min(longest, len(words)), 0, -1):
             command = self._commands.get(" ".join(words[:count]))
@@ -319,7 +320,7 @@ def _help_command(table: CommandTable) -> Command:
             )
         command = table.get(wanted)
         if command is None:
-            command, _ = table._find(shlex.split(wanted) or [wanted])
+            command, _ = table.find(wanted.split() or [wanted])
         return CommandResult(_explained(command), command.described())
 
     return Command(

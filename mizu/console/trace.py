@@ -20,7 +20,7 @@ _SECRET_PARAMETERS = re.compile(
     r'("(?:[^"\\]|\\.)*"?|[^,\s]*)',
     re.IGNORECASE,
 )
-_OTHER_SCHEME = re.compile(r"(\s*)(?!Digest\b)([^\s,]+)(\s+)(.+)", re.IGNORECASE | re.DOTALL)
+_OTHER_SCHEME = re.compile(r"\A(\s*)(?!Digest\b)([^\s,]+)(\s+)(.+)", re.IGNORECASE | re.DOTALL)
 _CRYPTO_KEY = re.compile(r"(a=crypto:[^\r\n]*?inline:)[^\r\n|\s]*", re.IGNORECASE)
 _ICE_PASSWORD = re.compile(r"(a=ice-pwd:)[^\r\n]*", re.IGNORECASE)
 _URI_PASSWORD = re.compile(r"(sips?:[^\s:@<>;]+:)[^\s@<>]+@", re.IGNORECASE)

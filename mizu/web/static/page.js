@@ -12,6 +12,7 @@ const history = [];
 
 function number(value) {
   if (Math.abs(value) >= 1e6) return (value / 1e6).toFixed(1) + "M";
+  if (Number.isInteger(value) || Math.abs(value) >= 100) value = Math.round(value);
   if (Number.isInteger(value)) return value.toLocaleString("en");
   return value.toLocaleString("en", { maximumFractionDigits: 2 });
 }
@@ -24,6 +25,11 @@ function duration(seconds) {
   if (hours) return hours + "h " + minutes + "m";
   if (minutes) return minutes + "m " + (whole % 60) + "s";
   return whole + "s";
+}
+
+function span(seconds) {
+  if (seconds > 0 && seconds < 0.1) return number(seconds * 1000) + " ms";
+  return seconds < 10 ? number(seconds) + " s" : duration(seconds);
 }
 
 function size(bytes) {
@@ -43,7 +49,7 @@ function shown(name, value) {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number") {
     if (name.endsWith("_bytes")) return size(value);
-    if (name.endsWith("_s") && !name.endsWith("per_s")) return value < 10 ? number(value) + " s" : duration(value);
+    if (name.endsWith("_s") && !name.endsWith("per_s")) return span(value);
     return number(value);
   }
   if (Array.isArray(value)) return value.map((item) => shown("", item)).join(", ");
@@ -79,8 +85,9 @@ function rows(name, value) {
   }
   const keys = Object.keys(value);
   if (!keys.length) return [row("none", "")];
-  const unit = name.endsWith("_percent") ? " %" : "";
-  return keys.map((key) => {
+  const unit = name.endsWith("_percent") ? "\u00a0%" : "";
+  return keys.flatMap((key) => {
+    if (Array.isArray(value[key])) return value[key].map((item) => listener(item));
     const text = shown(key, value[key]);
     return row(words(key), text === "–" ? text : text + unit);
   });
@@ -143,8 +150,11 @@ function show(facts) {
   document.title = "mizu: " + id("state").textContent;
   const rank = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
   const names = Object.keys(facts).filter((name) => !SHOWN_ELSEWHERE.has(name));
-  names.sort((a, b) => rank(a) - rank(b));
-  id("cards").replaceChildren(...names.map((name) => card(name, facts[name])));
+  const single = (name) => facts[name] === null || typeof facts[name] !== "object";
+  const cards = names.filter((name) => !single(name)).sort((a, b) => rank(a) - rank(b));
+  const others = Object.fromEntries(names.filter(single).map((name) => [name, facts[name]]));
+  id("cards").replaceChildren(...cards.map((name) => card(name, facts[name])));
+  if (Object.keys(others).length) id("cards").append(card("other", others));
 }
 
 function lost() {
