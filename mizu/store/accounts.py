@@ -8,10 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from zope.interface import implementer
 
-from mizu.deferreds import shield
 from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
 from mizu.interfaces import IAccountStore
 from mizu.model import Account, AccountType, AuthType
+from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS, USERNAME_MAX, check_username, columns_of
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
@@ -21,7 +21,11 @@ Found = tuple[Account, Mapping[str, str]]
 _COLUMNS = """id, username, type, enabled AND NOT suspended AND (parent_id IS NULL OR
  account_ancestors_enabled(parent_id)), parent_id, auth_type, can_dial, display_name, caller_number,
  max_contacts, trusted_identity, fix_nat, version"""
-_FIND = f"SELECT {_COLUMNS}, ha1_md5, ha1_sha256 FROM account WHERE username = ANY(%s)"
+#: Run on each connection that looks accounts up.
+PREPARE = (
+    f"PREPARE account_find (text[]) AS SELECT {_COLUMNS}, ha1_md5, ha1_sha256 FROM account WHERE username = ANY ($1)",
+)
+_FIND = "EXECUTE account_find (%s)"
 _LIST = f"""SELECT {_COLUMNS} FROM account WHERE username LIKE %(pattern)s AND username > %(after)s
  ORDER BY username LIMIT %(limit)s"""
 
@@ -78,7 +82,7 @@ class PostgresAccountStore:
         self._wanted_count += 1
         if self._flights < _FIND_FLIGHTS:
             self._find_wanted()
-        return shield(done)
+        return done  # cancelled: the answer is dropped, the query goes on
 
     def _find_wanted(self) -> None:
         names = list(self._wanted)[:_FIND_BATCH]
@@ -103,7 +107,7 @@ class PostgresAccountStore:
             if self._wanted and self._flights < _FIND_FLIGHTS:
                 self._find_wanted()
 
-        query = self._pool.query(_FIND, (names,))
+        query = self._pool.query(_FIND, (texts(names),))
         query.addCallback(deliver).addErrback(refuse).addCallback(landed)
 
     def list(self, prefix: str, limit: int, after: str) -> Deferred[Sequence[Account]]:

@@ -18,16 +18,19 @@ from mizu.store.postgres import DataProblem, Link, Pool
 from mizu.store.text import json_text
 
 #: One parameter, a JSON list of [aor, expires_at_s, bindings]; the newest node to write an aor wins.
-_WRITE = """WITH given AS (
+PREPARE = (
+    """PREPARE location_write (jsonb, text) AS WITH given AS (
  SELECT r->>0 AS aor, to_timestamp((r->>1)::double precision) AS expires_at, r->2 AS bindings
- FROM jsonb_array_elements(%(rows)s::jsonb) r
+ FROM jsonb_array_elements($1) r
 ), gone AS (
  DELETE FROM location USING given WHERE location.aor = given.aor AND given.expires_at IS NULL
 )
 INSERT INTO location (aor, node, expires_at, bindings)
-SELECT aor, %(node)s, expires_at, bindings FROM given WHERE expires_at IS NOT NULL ORDER BY aor
+SELECT aor, $2, expires_at, bindings FROM given WHERE expires_at IS NOT NULL ORDER BY aor
 ON CONFLICT (aor) DO UPDATE SET node = excluded.node, expires_at = excluded.expires_at,
- bindings = excluded.bindings"""
+ bindings = excluded.bindings""",
+)
+_WRITE = "EXECUTE location_write (%s, %s)"
 _LOAD = """SELECT l.aor, l.bindings FROM location l JOIN account a ON a.username = l.aor
  WHERE l.aor > %s AND l.expires_at > now() ORDER BY l.aor LIMIT 1000"""
 _PURGE = "DELETE FROM location WHERE expires_at < now() - interval '1 hour'"
@@ -125,7 +128,7 @@ class PostgresLocationStore:
 
     def _send(self, taken: dict[str, Sequence[Binding]]) -> Deferred[None]:
         text = json_text([row_of(aor, bindings) for aor, bindings in taken.items()])
-        return self._link.operate(_WRITE, {"rows": text, "node": self._node()})
+        return self._link.operate(_WRITE, (text, self._node()))
 
     def _sent(self, _: None, taken: dict[str, Sequence[Binding]]) -> None:
         self.written += len(taken)

@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mizu.config import DatabaseConfig
 from mizu.deferreds import shield_coroutine
 from mizu.errors import ConfigError, StoreBusy
 from mizu.interfaces import IClock
-from mizu.store import callrows
+from mizu.store import accounts, callrows, locations
 from mizu.store.accounts import PostgresAccountStore
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
@@ -76,17 +76,21 @@ class Store:
             "timezone": "UTC",
         }
 
-        def link(changed: Callable[[Link], None], times: float = 1.0) -> Link:
+        def link(changed: Callable[[Link], None], times: float = 1.0, setup: Sequence[str] = ()) -> Link:
             answer_s = config.statement_timeout_s * times
             ours = {**settings, "statement_timeout": f"{answer_s * 1000:.0f}"}
-            return Link(reactor, self._where, settings=ours, changed=changed, answer_max_s=answer_s)
+            return Link(
+                reactor, self._where, settings=ours, setup=setup, changed=changed, answer_max_s=answer_s
+            )
 
-        self._pool = Pool(link, config.connections, config.waiting_max)
+        self._pool = Pool(
+            lambda changed: link(changed, setup=accounts.PREPARE), config.connections, config.waiting_max
+        )
         self._reports = Pool(
             lambda changed: link(changed, 10.0), config.report_connections, config.waiting_max
         )
-        self._call_link = link(self._call_link_changed)
-        self._location_link = link(self._location_link_changed)
+        self._call_link = link(self._call_link_changed, setup=callrows.PREPARE)
+        self._location_link = link(self._location_link_changed, setup=locations.PREPARE)
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
         self.locations = PostgresLocationStore(
             self._reports,
