@@ -106,6 +106,7 @@ class Authorizer:
         self._realm = realm
         self._signer = signer
         self._counts = counts
+        counts.refuse_before(clock.wall().timestamp())  # what was used before a restart is not known here
         self._clock = clock
         self._algorithms = tuple(algorithms)
         self._on_failure = on_failure
@@ -123,7 +124,7 @@ class Authorizer:
 
     def first_answer(self, request: Request, flow: Flow) -> Challenge | None:
         """
-        A challenge for a request that carries nothing a backend would look at. Changes nothing, so it may be
+        A challenge for a request that carries nothing a backend would look at. Uses nothing up, so it may be
         given before a transaction exists, and again for each repetition of the request.
 
         :return: ``None``: take the request through a transaction and :meth:`authorize_now`.
@@ -132,7 +133,7 @@ class Authorizer:
         if credentials is None:
             return None if self._open_backends else self._challenge(request)
         if self._signer.check(credentials.nonce, self._clock.wall().timestamp()) == "bad":
-            return self._challenge(request)
+            return self._failed(request, flow, credentials.username, "bad_nonce")
         return None
 
     def authorize_now(self, request: Request, flow: Flow) -> Decision | None:

@@ -28,18 +28,15 @@ class NonceSigner:
     :param key: 16 to 64 secret bytes; who has it can make nonces. With a new key every nonce given out
         before is ``bad``.
     :param lifetime_s: a nonce is ``good`` for so long.
-    :param not_before_s: wall time; older nonces are ``stale``. With a key that survives restarts give the
-        start of the process, because the counts of earlier nonces are forgotten and they could be replayed.
     """
 
-    __slots__ = ("_key", "_lifetime_s", "_not_before_s", "_now_s", "_serial")
+    __slots__ = ("_key", "_lifetime_s", "_now_s", "_serial")
 
-    def __init__(self, key: bytes, lifetime_s: float, *, not_before_s: float = 0.0) -> None:
+    def __init__(self, key: bytes, lifetime_s: float) -> None:
         if not 16 <= len(key) <= 64:
             raise ValueError("a nonce key has 16 to 64 bytes")
         self._key = key
         self._lifetime_s = lifetime_s
-        self._not_before_s = int(not_before_s)
         self._now_s = 0.0
         self._serial = secrets.randbits(31)
 
@@ -64,10 +61,7 @@ class NonceSigner:
         if not hmac.compare_digest(signature, nonce[_STAMP_CHARS:]):
             return "bad"
         self._now_s = max(self._now_s, now_s)
-        made_s = int(stamp[:8], 16)
-        if made_s < self._not_before_s or self._now_s - made_s > self._lifetime_s:
-            return "stale"
-        return "good"
+        return "stale" if self._now_s - int(stamp[:8], 16) > self._lifetime_s else "good"
 
 
 class NonceCounts:
@@ -78,20 +72,27 @@ class NonceCounts:
     issued no later than a forgotten one is refused too, so that forgetting never makes a replay possible.
 
     :param limit: nonces remembered; about 130 bytes each.
+    :param since_s: wall time of the start; nonces issued before it are refused, because a process before
+        this one, with the same key, may have accepted them.
     """
 
     __slots__ = ("_floor", "_limit", "_used", "replays")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, since_s: float = 0.0) -> None:
         self._limit = max(1, limit)
         # stamp -> highest count, and above it the bits of lower counts not seen yet. A client that counts
         # as it should has only the small number, which costs nothing.
         self._used: dict[str, int] = {}
         self._floor = ""
+        self.refuse_before(since_s)
         self.replays = 0  #: refused uses, for metrics
 
     def __len__(self) -> int:
         return len(self._used)
+
+    def refuse_before(self, wall_s: float) -> None:
+        """From now on refuse every nonce that was issued before this second, unless it is known."""
+        self._floor = max(self._floor, f"{int(wall_s):08x}{0:08x}")
 
     def use(self, nonce: str, nc: int) -> bool:
         """

@@ -3,7 +3,7 @@ The registrar: REGISTER transactions in, bindings in the location table and the 
 RFC 3327, RFC 5626). What a request changes is worked out in ``mizu.switch.registration``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import count
@@ -28,6 +28,7 @@ from mizu.switch.registration import Outcome, RegistrationRefused, apply_registe
 
 #: Seconds after which a phone of RFC 5626 sends its keepalive, told in ``Flow-Timer``.
 FLOW_TIMER_S = 120
+LOAD_SLICE = 1000
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -163,10 +164,11 @@ class Registrar:
 
     # ------------------------------------------------------------ other sources of change
 
-    async def load(self) -> int:
+    async def load(self, pause: Callable[[], Awaitable[object]] | None = None) -> int:
         """
         Read back what the store has kept. Bindings made since the start win over stored ones.
 
+        :param pause: awaited after each :data:`LOAD_SLICE` addresses of record, to let others do something.
         :return: bindings taken over.
         :raise StoreBusy: nothing was read; try again.
         """
@@ -175,7 +177,9 @@ class Registrar:
             stored.setdefault(binding.aor, []).append(binding)
         now_s = self._clock.wall().timestamp()
         loaded = 0
-        for aor, bindings in stored.items():
+        for number, (aor, bindings) in enumerate(stored.items(), 1):
+            if pause is not None and number % LOAD_SLICE == 0:
+                await pause()
             live = [binding for binding in bindings if binding.expires_at_s > now_s]
             if not live or self._locations.get(aor):
                 continue

@@ -41,7 +41,7 @@ class Setting:
     """An authorizer over some backends, and a phone that answers its challenges."""
 
     def __init__(self, *backends: IAuthBackend, **options: Any) -> None:
-        self.clock = FakeClock()
+        self.clock = options.pop("clock", None) or FakeClock()
         self.failures: list[tuple[str, str]] = []
         self.flow = PhoneFlow()
         options.setdefault("algorithms", ["MD5"])
@@ -166,7 +166,7 @@ def test_first_answer_challenges_without_state_and_lets_real_credentials_through
     for _ in range(2):
         assert at.authorizer.first_answer(at.request(Authorization=value), at.flow) is None
         assert isinstance(at.decide(at.request(Authorization=value)), Accepted | Challenge)
-    assert at.failures == [("alice", "replay")]
+    assert at.failures == [("alice", "bad_nonce"), ("alice", "replay")]
 
 
 @pytest.mark.parametrize(
@@ -283,6 +283,20 @@ def test_C4_changing_the_uri_inside_the_answer_breaks_the_proof(at: Setting) -> 
     value = value.replace('uri="sip:100@mizu.test"', 'uri="sip:900@mizu.test"')
     decision = at.decide(at.request("INVITE", uri="sip:900@mizu.test", Proxy_Authorization=value))
     assert isinstance(decision, Challenge)
+
+
+def test_C4_an_answer_captured_before_a_restart_cannot_be_used_after_it(accounts: FakeAccountStore) -> None:
+    """Although the key that signs nonces is kept: stale, and the phone's next try works."""
+    before = Setting(StoreBackend(accounts))
+    value = before.credentials(before.challenge())
+    assert isinstance(before.decide(before.request(Authorization=value)), Accepted)
+    before.clock.advance(10)
+    after = Setting(StoreBackend(accounts), clock=before.clock)
+    decision = after.decide(after.request(Authorization=value))
+    assert isinstance(decision, Challenge)
+    assert decision.stale
+    again = after.credentials(decision.fields[0][1])
+    assert isinstance(after.decide(after.request(Authorization=again)), Accepted)
 
 
 # ---------------------------------------------------------------- C6

@@ -595,7 +595,13 @@ def test_bindings_survive_a_restart(office: Office) -> None:
     after.store = office.store
     after.registrar._store = office.store
     after.register("<sip:bob@192.0.2.99>", user="bob")
-    assert result_now(after.registrar.load()) == 1
+    pauses: list[int] = []
+
+    async def pause() -> None:
+        pauses.append(1)
+
+    assert result_now(after.registrar.load(pause)) == 1
+    assert pauses == []
     assert after.contacts() == ["sip:alice@192.0.2.1:5070"]
     assert after.contacts("bob") == ["sip:bob@192.0.2.99"]
 
@@ -618,6 +624,15 @@ def test_an_operator_removes_all_contacts(office: Office) -> None:
     assert office.registrar.remove("alice") == 0
     assert office.store.puts[-1] == ("alice", ())
     assert office.changes[-1] == ("alice", False)
+
+
+def test_an_operator_removes_one_contact(office: Office) -> None:
+    """``unreg`` with the contact as ``regs`` shows it."""
+    office.register(PHONE, "<sip:b@192.0.2.2>")
+    assert office.registrar.remove("alice", "sip:none@192.0.2.2") == 0
+    assert office.registrar.remove("alice", "sip:b@192.0.2.2") == 1
+    assert office.contacts() == ["sip:alice@192.0.2.1:5070"]
+    assert office.store.puts[-1] == ("alice", tuple(office.bindings()))
 
 
 def test_an_answer_that_comes_too_late_is_dropped(office: Office) -> None:
