@@ -313,9 +313,9 @@ def _choose_one(
     settings = read_section(plugin.factory.settings, rest, here, problems)
     if settings is None:
         return None
-    check = getattr(settings, "check", None)
+    check = getattr(plugin.factory, "check", None)  # optional: what the types cannot say
     if check is not None:
-        problems.extend(f"{here}.{problem}" for problem in check())
+        problems.extend(f"{here}.{problem}" for problem in check(settings))
     return Chosen(str(name), plugin, settings)
 
 

@@ -1,5 +1,5 @@
-"""The plugins that come with mizu. Nothing of mizu but interfaces and settings is imported here at first:
-everybody who asks for any plugin imports this file."""
+"""The plugins that come with mizu. Nothing of mizu but its contracts is imported here at first: everybody who
+asks for any plugin imports this file."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from mizu.errors import ConfigError
 from mizu.interfaces import IAuthBackend, IAuthBackendFactory, IRouter, IRouterFactory
 from mizu.settings import setting
 
@@ -74,6 +75,16 @@ class PrefixRouterFactory:
         from mizu.routing.prefix import PrefixRouterSettings
 
         return PrefixRouterSettings
+
+    def check(self, settings: "PrefixRouterSettings") -> list[str]:
+        """Trunks and prefixes must fit together."""
+        from mizu.routing.prefix import PrefixRouter
+
+        try:
+            PrefixRouter(settings)
+        except ConfigError as wrong:
+            return wrong.problems
+        return []
 
     def build(self, settings: "PrefixRouterSettings", services: "PluginServices") -> IRouter:
         from mizu.routing.prefix import PrefixRouter

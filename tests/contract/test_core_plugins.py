@@ -2,6 +2,7 @@
 
 from mizu.interfaces import IRouter
 from mizu.plugins import mizu_core
+from mizu.settings import read_section
 from mizu.testing.auth import AuthBackendContract
 from mizu.testing.plugins import (
     AuthBackendFactoryContract,
@@ -37,10 +38,40 @@ class TestLocalRouter(RouterContract):
         return mizu_core.local_router.build(mizu_core.local_router.settings(), plugin_services())
 
 
+TRUNKS = {
+    "trunk": [
+        {"name": "one", "uri": "sip:one.test", "username": "u", "password": "not to be shown"},
+        {"name": "two", "uri": "sip:two.test;transport=tcp", "strip": 2, "add": "+"},
+    ],
+    "prefix": [{"prefix": "00", "trunks": ["two", "one"]}, {"prefix": "001", "trunks": ["one"]}],
+}
+
+
 class TestPrefixFactory(RouterFactoryContract):
     """``[[routing.router]] type = "prefix"``"""
 
     factory = mizu_core.prefix_router
+    sample = TRUNKS
+
+    def test_what_does_not_fit_together_is_told_at_start(self):
+        """A prefix that names no known trunk is found with all other problems, before anything runs."""
+        problems: list[str] = []
+        wrong = {"prefix": [{"prefix": "0", "trunks": ["nowhere"]}]}
+        settings = read_section(self.factory.settings, wrong, "x", problems)
+        assert problems == []
+        assert self.factory.check(settings) == ["prefix '0': there is no trunk 'nowhere'"]
+
+
+class TestPrefixRouter(RouterContract):
+    """Two trunks."""
+
+    known_number = "0049"
+    unknown_number = "49"
+
+    def make_router(self) -> IRouter:
+        settings = read_section(mizu_core.prefix_router.settings, TRUNKS, "x", [])
+        assert settings is not None
+        return mizu_core.prefix_router.build(settings, plugin_services())
 
 
 class TestEchoFactory(RouterFactoryContract):
@@ -55,4 +86,6 @@ class TestEchoRouter(RouterContract):
     known_number = "9196"
 
     def make_router(self) -> IRouter:
-        return mizu_core.echo_router.build(mizu_core.echo_router.settings(), plugin_services())
+        router = mizu_core.echo_router.build(mizu_core.echo_router.settings(), plugin_services())
+        router.party_uri = "sip:echo@127.0.0.1:40000"
+        return router

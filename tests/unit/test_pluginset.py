@@ -24,9 +24,6 @@ class Settings:
     password: str = setting("", "to log in with")
     when_down: str = setting("reject", "what a caller gets", choices=("reject", "accept"))
 
-    def check(self):
-        return [] if self.url.startswith("https:") else ["url: must begin with https:"]
-
 @implementer(IAuthBackend)
 class Backend:
     def __init__(self, settings):
@@ -41,6 +38,8 @@ class Factory:
     settings = Settings
     def build(self, settings, services):
         return Backend(settings)
+    def check(self, settings):
+        return [] if settings.url.startswith("https:") else ["url: must begin with https:"]
 
 plugin = Factory()
 """
