@@ -8,7 +8,7 @@ wait for those in progress when asked to, then the same in reverse.
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from zope.interface import implementer
 import mizu
 from mizu.clock import SystemClock
 from mizu.config import Config
-from mizu.console.table import Operator
 from mizu.demo import Demo
 from mizu.errors import MizuError
+from mizu.model import Operator
 from mizu.node import Node
 from mizu.observe import Metrics, StatusBoard
 from mizu.store.store import Store
@@ -69,7 +69,7 @@ class MizuService(Service):
 
     def startService(self) -> None:
         """Begin to start; ``mizu ready:`` is printed when all is up."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(self._cannot_start)
 
@@ -161,14 +161,14 @@ class MizuService(Service):
     def stopService(self) -> "Deferred[None]":
         """Close in reverse order. Fires when everything is closed."""
         self._stopping = True
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         if self._sweep.running:
             self._sweep.stop()
         node, self._node = self._node, None
-        steps = [("switch", node.stop)] if node is not None else []
+        steps: list[tuple[str, Callable[[], Any]]] = [("switch", node.stop)] if node is not None else []
         if hasattr(self, "_web"):
             steps.append(("http", self._web.stop))
         if hasattr(self, "_store"):

@@ -79,7 +79,7 @@ class LimitsConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RegistrarConfig(Section):
-    """``[registrar]``."""
+    """``[registrar]``: for how long phones register, and how many of one account."""
 
     expires_s: int = setting(300, "given to phones that ask for nothing", least=1)
     expires_min_s: int = setting(60, "less is answered 423", least=1)
@@ -89,7 +89,7 @@ class RegistrarConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AuthConfig(Section):
-    """``[auth]``. Backends are ``[[auth.backend]]`` tables, asked in their order."""
+    """``[auth]``: who a request comes from. Backends are ``[[auth.backend]]`` tables, asked in their order."""
 
     nonce_s: float = setting(300.0, "a nonce is good for so long, then stale=true", least=1)
     algorithms: list[str] = setting(
@@ -104,16 +104,17 @@ class AuthConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RoutingConfig(Section):
-    """``[routing]``. Routers are ``[[routing.router]]`` tables, asked in their order."""
+    """``[routing]``: where calls go. Routers are ``[[routing.router]]`` tables, asked in their order."""
 
     router: list[dict[str, Any]] = setting(
-        [{"name": "local", "type": "local"}], "[[routing.router]]: name, type, and the settings of that type"
+        [{"name": "echo", "type": "echo"}, {"name": "local", "type": "local"}],
+        "[[routing.router]]: name, type, and the settings of that type",
     )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CallConfig(Section):
-    """``[call]``."""
+    """``[call]``: what calls wait for."""
 
     ring_timeout_s: float = setting(120.0, "no answer after so long: 480 no answer", least=1)
     session_expires_s: int = setting(1800, "session timer offered (RFC 4028)", least=90)
@@ -139,7 +140,7 @@ class MediaConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DatabaseConfig(Section):
-    """``[database]``."""
+    """``[database]``: where everything is kept, and how long it may take."""
 
     url: str = setting(
         "",
@@ -159,7 +160,7 @@ class DatabaseConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HttpConfig(Section):
-    """``[http]``."""
+    """``[http]``: status, metrics and console."""
 
     listen: str = setting("127.0.0.1:8080", "HOST:PORT of status and console; empty: none")
     body_bytes: int = setting(1_048_576, "largest request body", least=1024)
@@ -168,7 +169,7 @@ class HttpConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LogConfig(Section):
-    """``[log]``."""
+    """``[log]``: what is written down."""
 
     level: str = setting(
         "info", "what is logged: this and what is worse", choices=("debug", "info", "warn", "error")
@@ -178,7 +179,7 @@ class LogConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PluginsConfig(Section):
-    """``[plugins]``."""
+    """``[plugins]``: where else plugins are looked for."""
 
     path: list[str] = setting([], "directories with single plugin files")
 

@@ -4,9 +4,6 @@ Built when the store is up; ``mizu.app`` starts and stops it.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from heapq import nsmallest
-from itertools import islice
 from typing import Any
 
 import treq.client
@@ -21,11 +18,12 @@ from mizu.auth.request import Authorizer
 from mizu.config import Config
 from mizu.console.commands import command_table
 from mizu.console.services import ConsoleServices
-from mizu.console.trace import MessageTrace
 from mizu.guard.filter import Gate
 from mizu.interfaces import IClock
 from mizu.model import Binding
 from mizu.observe import Metrics, StatusBoard
+from mizu.operator_view import CallsInProgress, RegisteredContacts, WireTrace
+from mizu.routing.echo import EchoRouter
 from mizu.sip.digest import NonceCounts, NonceSigner
 from mizu.sip.outgoing import RequestSender
 from mizu.sip.timers import DeadlineHeap, TimerSettings
@@ -41,6 +39,8 @@ from mizu.switch.registrar import Registrar
 
 #: Contacts loaded from the database at start are put into memory in slices of this size.
 LOAD_SLICE = 5000
+#: A stop that ends calls lets their BYEs be answered, seconds.
+LAST_WORDS_S = 0.5
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -127,6 +127,8 @@ class Node:
             is_self=self._is_self,
             server_name=sip.user_agent,
         )
+        routers = pluginset.build_routers(config, plugins)
+        self._echo_routers = [router for _, router in routers if isinstance(router, EchoRouter)]
         sender = RequestSender(
             layer, self._transports, self._resolver, udp_max_request_bytes=sip.udp_max_request_bytes
         )
@@ -135,13 +137,11 @@ class Node:
             sender=sender,
             transports=self._transports,
             authorizer=self._authorizer,
-            routers=pluginset.build_routers(config, plugins),
+            routers=routers,
             locations=self._locations,
             calls=store.calls,
             clock=clock,
             deadlines=self._deadlines,
-            timers=timers,
-            metrics=metrics,
             config=config,
             node=store.node,
         )
@@ -151,7 +151,7 @@ class Node:
         self.services = ConsoleServices(
             accounts=store.accounts,
             cdrs=store.calls,
-            calls=self._switchboard,
+            calls=CallsInProgress(self._switchboard, clock),
             registrations=RegisteredContacts(self._locations, self._registrar, clock),
             trace=trace,
             status=board.read,
@@ -187,7 +187,6 @@ class Node:
         :raise CannotListen: an address is taken, not ours, or needs privileges.
         """
         await self._load_locations()
-        await self._switchboard.start()
         for spec in self._config.sip.listen:
             self._transports.listen(spec)
         self.core.ready = True
@@ -224,12 +223,13 @@ class Node:
     async def stop(self) -> None:
         """End the calls that are left, close every listener and timer."""
         self.core.ready = False
-        await self._switchboard.stop()
+        if self._switchboard.drop_all():
+            await deferLater(self._reactor, LAST_WORDS_S)  # BYEs and their answers
         await self._transports.close()
         self._resolver.close()
         self._pump.stop()
         if self._http_pool is not None:
-            await self._http_pool.closeCachedConnections()
+            await self._http_pool.closeCachedConnections()  # type: ignore[no-untyped-call]
 
     # ------------------------------------------------------------ what others ask
 
@@ -254,45 +254,6 @@ class Node:
 
     def _http_client(self) -> treq.client.HTTPClient:
         if self._http_pool is None:
-            self._http_pool = HTTPConnectionPool(self._reactor)
-        return treq.client.HTTPClient(Agent(self._reactor, pool=self._http_pool))
-
-
-class RegisteredContacts:
-    """The registrar as the console sees it (``mizu.console.services.Registrations``)."""
-
-    def __init__(self, locations: LocationTable, registrar: Registrar, clock: IClock) -> None:
-        self._locations, self._registrar, self._clock = locations, registrar, clock
-
-    def list(self, prefix: str, limit: int) -> Sequence[Binding]:
-        now_s = self._clock.wall().timestamp()
-        names = nsmallest(limit, (aor for aor in self._locations if aor.startswith(prefix)))
-        found = (binding for aor in names for binding in self._locations.lookup(aor, now_s))
-        return list(islice(found, limit))
-
-    def count(self) -> int:
-        return len(self._locations)
-
-    def remove(self, username: str, contact: str | None) -> int:
-        return self._registrar.remove(username, contact)
-
-
-class WireTrace(MessageTrace):
-    """A trace that is asked for each message only while it is on."""
-
-    def __init__(self, limit: int, wall: Callable[[], datetime], transports: TransportTable) -> None:
-        super().__init__(limit, wall)
-        self._transports = transports
-
-    def start(self, *, address: str = "", user: str = "") -> None:
-        super().start(address=address, user=user)
-        self._transports.trace(self._passed)
-
-    def stop(self) -> None:
-        super().stop()
-        self._transports.trace(None)
-
-    def _passed(
-        self, direction: str, proto: str, local: tuple[str, int], remote: tuple[str, int], data: bytes
-    ) -> None:
-        self.note(direction, proto, remote, data)
+            self._http_pool = HTTPConnectionPool(self._reactor)  # type: ignore[no-untyped-call]
+        agent = Agent(self._reactor, pool=self._http_pool)  # type: ignore[no-untyped-call]
+        return treq.client.HTTPClient(agent)

@@ -182,6 +182,14 @@ class Call:
         self._tried: CalleeLeg | None = None
         self.told = False  #: the caller has been told that somebody answered
 
+    def age_s(self, now_s: float) -> float:
+        """Since the INVITE came, by the monotonic clock."""
+        return now_s - self._setup_s
+
+    def talk_s(self, now_s: float) -> float:
+        """Since the answer; 0: nobody has answered."""
+        return 0.0 if self._answer_s is None else now_s - self._answer_s
+
     # ------------------------------------------------------------ events
 
     def _step(self, event: str, *args: object) -> None:
