@@ -217,6 +217,25 @@ async def test_a_taken_port_is_a_clear_error(tables):
             table.listen(f"{proto}:127.0.0.1:{port}")
 
 
+async def test_workers_may_share_a_port():
+    """With ``reuse_port`` two processes (here: two tables) listen on one address."""
+    from twisted.internet import reactor
+
+    from mizu.sip.transport.table import TransportTable
+
+    gate = Gate(message_bytes=65_535, now=reactor.seconds)
+    sip = SipConfig(udp_buffer_bytes=65_536)
+    workers = [
+        TransportTable(reactor, gate, sink=Receiver(), sip=sip, limits=LimitsConfig(), reuse_port=True)
+        for _ in range(2)
+    ]
+    for proto in ("udp", "tcp"):
+        port = workers[0].listen(f"{proto}:127.0.0.1:0").port
+        assert workers[1].listen(f"{proto}:127.0.0.1:{port}").port == port
+    for worker in workers:
+        await worker.close()
+
+
 async def test_an_advertised_host_replaces_our_own(tables):
     """``sip.advertise`` is what peers are told; the port stays."""
     table, receiver = tables(SipConfig(advertise="sip.example.com", udp_buffer_bytes=65_536))
@@ -451,6 +470,14 @@ async def test_outgoing_tls_checks_the_name(tables, tmp_path, name, works):
         assert ours.flow_to(hop) is flow
         other = Hop("tls", hop.host, hop.port, "other.example.com")
         assert ours.flow_to(other) is not flow  # its certificate was checked for another name
+
+
+async def test_a_name_that_no_certificate_can_have_is_no_flow(tables):
+    """Names come from Contact headers: none of them may raise."""
+    table, _ = tables()
+    table.listen("tls:127.0.0.1:0")
+    for name in ("a_b.example.com", "a" * 70 + ".example.com", "\u2602.example.com", "x..example.com"):
+        assert table.flow_to(Hop("tls", "127.0.0.1", 5061, name)) is None
 
 
 async def test_a_tls_handshake_must_come_to_an_end(tables):

@@ -69,6 +69,7 @@ class Connections:
         self.report = report
         self.limits = limits
         self.trace: Trace | None = None
+        self.messages = 0  #: received over all connections
         self.refused = 0  #: connections that were not accepted
         self.shed = 0  #: silent ones dropped for newcomers
         self._local_towards = local_towards
@@ -163,7 +164,7 @@ class Connections:
         A connection to that address: the one there is, else a new one. ``None``: the limit is reached.
 
         A connection that the peer opened serves as well, unless a certificate name is asked for: its peer
-        has not shown a certificate.
+        has not shown a certificate. Also ``None``: no certificate can be for the name.
         """
         key = (hop.proto, hop.host, hop.port)
         there = self._by_remote.get(key)
@@ -172,6 +173,13 @@ class Connections:
         if self._closing or (len(self._all) >= self.limits.connections and not self._shed_unproven()):
             return None
         tls_name = (hop.tls_name or hop.host) if hop.proto == "tls" else ""
+        options = None
+        if certificates is not None and hop.proto == "tls":
+            try:
+                options = certificates.client(tls_name)
+            except ValueError as wrong:
+                self.report.send_failed("tls", hop.host, hop.port, f"{tls_name!r}: {wrong}")
+                return None
         connection = StreamTransport(
             self,
             hop.proto,
@@ -183,8 +191,8 @@ class Connections:
         )
         self._add(connection)
         factory: Any = _Open(connection)
-        if certificates is not None and hop.proto == "tls":
-            factory = TLSMemoryBIOFactory(certificates.client(tls_name), True, factory, self.reactor)
+        if options is not None:
+            factory = TLSMemoryBIOFactory(options, True, factory, self.reactor)
         bind = None if listener.host in ("0.0.0.0", "::") else (listener.host, 0)  # noqa: S104 - compared only
         connector: IConnector = self.reactor.connectTCP(
             hop.host, hop.port, factory, timeout=self.limits.connection_open_s, bindAddress=bind
@@ -257,6 +265,7 @@ class Connections:
     def counts(self) -> dict[str, int]:
         """Figures for status and metrics."""
         return {
+            "stream_messages": self.messages,
             "connections": len(self._all),
             "connections_unproven": len(self._unproven),
             "connections_refused": self.refused,

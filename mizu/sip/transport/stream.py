@@ -42,6 +42,7 @@ class Owner(Shape):
     guard: Guard
     report: TransportReport
     limits: LimitsConfig
+    messages: int
     trace: Trace | None
 
     def now(self) -> float:
@@ -209,6 +210,7 @@ class StreamTransport(Protocol):
         if not self.received:
             self._owner.proven(self)
         self.received += 1
+        self._owner.messages += 1
         message.flow = self
         try:
             if self._owner.trace is not None:

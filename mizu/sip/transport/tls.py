@@ -19,6 +19,9 @@ from mizu.errors import ConfigError
 VALID = timedelta(days=825)
 RENEW_BEFORE = timedelta(days=30)
 
+#: Making the options for a name reads the system's certificates, about 10 ms; so many names are remembered.
+CLIENTS_MAX = 100
+
 
 class Certificates:
     """Our certificate with its key, and the trust in those of others."""
@@ -36,6 +39,7 @@ class Certificates:
         self._certificate = certificate
         self._chain = chain
         self._trust = trust
+        self._clients: dict[str, IOpenSSLClientConnectionCreator] = {}
 
     def server(self) -> ssl.CertificateOptions:
         """For connections that come to us: TLS 1.2 or newer; a client need not have a certificate."""
@@ -49,8 +53,19 @@ class Certificates:
         """
         For a connection that we open: the peer must show a certificate for ``name`` (host name or numeric
         address) that somebody we trust has signed; ours is shown when the peer asks for it.
+
+        :raise ValueError: no certificate can be for such a name.
         """
-        return ssl.optionsForClientTLS(name, trustRoot=self._trust, clientCertificate=self._certificate)
+        options = self._clients.get(name)
+        if options is None:
+            # An idna.IDNAError is a UnicodeError, and so a ValueError.
+            options = ssl.optionsForClientTLS(
+                name, trustRoot=self._trust, clientCertificate=self._certificate
+            )
+            if len(self._clients) >= CLIENTS_MAX:
+                del self._clients[next(iter(self._clients))]
+            self._clients[name] = options
+        return options
 
 
 def load(certificate_path: str, key_path: str) -> Certificates:

@@ -3,6 +3,9 @@
 The stock method keeps a message it cannot handle at the head of its list and so becomes deaf after one bad
 datagram, and takes the start of the next datagram as the missing end of a short one. Here every datagram
 stands alone: whatever it holds, nothing of it is left when the next one is read.
+
+Not served: IPv6 link-local peers. Twisted's port drops the interface from their addresses, and without it
+there is no way back to them.
 """
 
 import errno

@@ -1,13 +1,19 @@
 """The UDP transport: each datagram stands alone, whatever the one before it was."""
 
 import errno
+import socket
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.protocols import sip
 
+from mizu.config import LimitsConfig
+from mizu.guard.filter import Gate
 from mizu.sip.message import Request
-from mizu.sip.transport.udp import DatagramTransport
+from mizu.sip.transport.report import TransportReport
+from mizu.sip.transport.udp import DatagramTransport, _set_buffers
 
 PHONE = ("127.0.0.1", 5070)
 STRANGER = ("192.0.2.66", 666)
@@ -342,3 +348,97 @@ def test_tracing_shows_both_directions_and_can_be_switched_off(datagrams, sink, 
         ("in", "udp", ("127.0.0.1", 5060), PHONE, options()),
         ("out", "udp", ("127.0.0.1", 5060), PHONE, b"answer"),
     ]
+
+
+# ---------------------------------------------------------------- anything at all
+
+PIECES = st.sampled_from(
+    [
+        b"OPTIONS sip:a@b SIP/2.0\r\n",
+        b"SIP/2.0 200 OK\r\n",
+        b"Via: SIP/2.0/UDP 127.0.0.1:5070;branch=z9hG4bK1;rport\r\n",
+        b"v: SIP/2.0/UDP [::1]\r\n",
+        b"Via : ,,;=\r\n",
+        b"From: <sip:a@b>;tag=1\r\n",
+        b"t: <sip:a@b>\r\n",
+        b"Call-ID: x\r\n",
+        b"CSeq: 1 OPTIONS\r\n",
+        b"l: 5\r\n",
+        b"Content-Length: 99999999999999999999\r\n",
+        b"\r\n",
+        b"\n",
+        b" folded\r\n",
+        b"\xff\x00",
+    ]
+)
+
+
+@given(st.lists(st.one_of(PIECES, st.binary(max_size=40)), max_size=14).map(b"".join))
+def test_no_datagram_does_harm(data):
+    """Whatever comes, nothing is raised or logged as our error, and the next request is served."""
+    got: list[Any] = []
+
+    class Sink:
+        def message_received(self, message, flow):
+            got.append(message)
+
+        def bad_message(self, bad, data_len, flow):
+            if bad.request is not None:
+                flow.send(bad.request.reply(bad.sip_status).to_bytes())
+
+        def flow_closed(self, flow):
+            pass
+
+    class Port:
+        def getHandle(self):
+            return self
+
+        def getsockname(self):
+            return ("127.0.0.1", 5060)
+
+        def sendto(self, data, to):
+            assert to[0] == STRANGER[0]
+
+    report = TransportReport(0, lambda: 0.0)
+    gate = Gate(message_bytes=65_535, now=lambda: 0.0)
+    transport = DatagramTransport(Sink(), gate, LimitsConfig(), report, lambda host, port, peer: (host, port))
+    transport.makeConnection(Port())
+    transport.datagramReceived(data, STRANGER)
+    transport.datagramReceived(
+        b"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK2\r\nFrom: <sip:a@b>;tag=1\r\n"
+        b"To: <sip:a@b>\r\nCall-ID: next\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\n\r\n",
+        PHONE,
+    )
+    assert report.bugs == 0
+    assert got[-1].call_id == "next"
+
+
+# ---------------------------------------------------------------- the socket
+
+
+@pytest.mark.parametrize(("privileged", "warned"), [(False, True), (True, False)])
+def test_a_buffer_that_the_kernel_cuts_is_reported(privileged, warned):
+    """Linux doubles what it grants; root may go beyond the system's limit; else a line says what to raise."""
+    from twisted.logger import globalLogPublisher
+
+    class Sock:
+        granted = 212_992
+
+        def setsockopt(self, level, option, value):
+            if option in (32, 33):  # the forced ones
+                if not privileged:
+                    raise PermissionError(errno.EPERM, "no")
+                self.granted = value
+            elif option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                self.granted = min(value, 212_992)
+
+        def getsockopt(self, level, option):
+            return 2 * self.granted
+
+    lines: list[Any] = []
+    globalLogPublisher.addObserver(lines.append)
+    try:
+        _set_buffers(Sock(), 4_194_304)
+    finally:
+        globalLogPublisher.removeObserver(lines.append)
+    assert [line["key"] for line in lines] == (["rmem_max", "wmem_max"] if warned else [])
