@@ -89,7 +89,7 @@ class RegistrarConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AuthConfig(Section):
-    """``[auth]``: who a request comes from. Backends are ``[[auth.backend]]`` tables, asked in their order."""
+    """``[auth]``: who a request comes from. Backends, ``[[auth.backend]]``, are asked in their order."""
 
     nonce_s: float = setting(300.0, "a nonce is good for so long, then stale=true", least=1)
     algorithms: list[str] = setting(
@@ -104,7 +104,7 @@ class AuthConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RoutingConfig(Section):
-    """``[routing]``: where calls go. Routers are ``[[routing.router]]`` tables, asked in their order."""
+    """``[routing]``: where calls go. Routers, ``[[routing.router]]``, are asked in their order."""
 
     router: list[dict[str, Any]] = setting(
         [{"name": "echo", "type": "echo"}, {"name": "local", "type": "local"}],

@@ -19,7 +19,7 @@ UNITS = {
     "_ms": "milliseconds",
     "_bytes": "bytes",
     "_per_minute": "per minute",
-    "_per_address": "per address",
+    "_per_s_per_address": "per second and address",
 }
 
 HEAD = """\
@@ -72,24 +72,30 @@ def _comment(text: str) -> str:
     return f"# {text}\n" if text else ""
 
 
-def _toml_settings(cls: type, prefix: str = "#") -> str:
-    """Every setting of a plugin, commented out."""
+def _toml_plugin(cls: type, where: str) -> str:
+    """Every setting of a plugin, commented out; tables in it as tables."""
     lines, tables = [], []
+    hints = hints_of(cls)
     for item in fields(cls):
-        default, hint = default_of(item), hints_of(cls)[item.name]
-        inner = next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
+        inner = inner_table(hints[item.name])
         if inner is not None:
-            tables.append((item, inner))
+            tables.append(f"#\n#   [[{where}.{item.name}]]\n{_toml_plugin(inner, f'{where}.{item.name}')}")
             continue
-        shown = '"..."  # must be given' if default is MISSING else toml_value(default)
-        lines.append(f"#   {meaning(item)}\n{prefix}{item.name} = {shown}\n")
-    for item, inner in tables:
-        lines.append(f"#   {meaning(item)}; a {type_name(hints_of(cls)[item.name])} with:\n")
-        for part in fields(inner):
-            default = default_of(part)
-            shown = "must be given" if default is MISSING else f"default {toml_value(default)}"
-            lines.append(f"#     {part.name}: {meaning(part)}; {shown}\n")
-    return "".join(lines)
+        default = default_of(item)
+        shown = f"{item.name} = {example_of(hints[item.name]) if default is MISSING else toml_value(default)}"
+        must = "must be given: " if default is MISSING else ""
+        lines.append(f"#   {shown}  # {must}{meaning(item)}\n")
+    return "".join([*lines, *tables])
+
+
+def inner_table(hint: Any) -> type | None:
+    """The dataclass that a setting is made of, alone or in a list."""
+    return next((one for one in (hint, *get_args(hint)) if isinstance(one, type) and is_dataclass(one)), None)
+
+
+def example_of(hint: Any) -> str:
+    """What stands in the place of a setting that has no default."""
+    return {int: "0", float: "0.0", bool: "false"}.get(hint, '["..."]' if get_args(hint) else '"..."')
 
 
 def toml() -> str:
@@ -113,8 +119,8 @@ def _toml_tables(section: str, item: "Field[Any]") -> str:
         parts.extend(f"#{key} = {toml_value(value)}\n" for key, value in table.items())
     for part, key, factory in _plugins():
         if (part, key) == (section, item.name):
-            parts.append(f'#\n# type = "{factory.name}": {factory.description}\n')
-            parts.append(_toml_settings(factory.settings, "#   "))
+            parts.append(f'#\n# with type = "{factory.name}": {factory.description}\n')
+            parts.append(_toml_plugin(factory.settings, f"{section}.{item.name}"))
     return "".join(parts)
 
 
@@ -147,8 +153,21 @@ def _rst_setting(cls: type, item: "Field[Any]") -> str:
 
 def _rst_plugin(tables: str, factory: Any) -> str:
     title = f'{tables} type = "{factory.name}"'
-    text = f"\n{title}\n{'~' * len(title)}\n\n{factory.description}.\n\n"
-    return text + "".join(_rst_setting(factory.settings, item) for item in fields(factory.settings))
+    text = f"\n{title}\n{'~' * len(title)}\n\n{factory.description[:1].upper()}{factory.description[1:]}.\n\n"
+    return text + _rst_settings(factory.settings, tables.strip("[]"))
+
+
+def _rst_settings(cls: type, where: str) -> str:
+    """Every setting of a plugin, then those of the tables in it."""
+    parts, tables = [], []
+    for item in fields(cls):
+        parts.append(_rst_setting(cls, item))
+        inner = inner_table(hints_of(cls)[item.name])
+        if inner is not None:
+            tables.append(
+                f"Of ``[[{where}.{item.name}]]``:\n\n{_rst_settings(inner, f'{where}.{item.name}')}"
+            )
+    return "".join([*parts, *tables])
 
 
 if __name__ == "__main__":
