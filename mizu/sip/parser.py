@@ -65,16 +65,17 @@ def _parse_plain(  # noqa: PLR0912 - one pass over the head; splitting it would 
         return None
     fields: list[Field] = []
     first: dict[str, str] = {}
+    known_key, add = KEYS.get, fields.append
     del lines[0]
     for line in lines:
         name, colon, value = line.partition(":")
-        key = KEYS.get(name)
+        key = known_key(name)
         if key is None:
             key = plain_key(name)
         if not colon or not key:
             return None
         value = value.strip(" \t")
-        fields.append((name, key, value))
+        add((name, key, value))
         if key not in first:
             first[key] = value
         elif key in SINGLE:

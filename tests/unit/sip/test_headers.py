@@ -37,10 +37,24 @@ def test_name_addr(value: str, display: str, uri: str, params: dict[str, str | N
 @pytest.mark.parametrize(
     "value",
     [
-        "", "a", "<>", "<sip:a@h", '"a <sip:a@h>', '"a" sip:a@h', "< sip:a@h >", "<sip:a@h>x", "<sip:a@h>;", "<sip:a@h>;;x",
-        "a, b <sip:a@h>", "sip:a@h?x=y", "sip:a@h,sip:b@h", "sip:a @h", "<sip:a@h>;tag=1;tag=2", "<sip:a<b@h>",
+        "",
+        "a",
+        "<>",
+        "<sip:a@h",
+        '"a <sip:a@h>',
+        '"a" sip:a@h',
+        "< sip:a@h >",
+        "<sip:a@h>x",
+        "<sip:a@h>;",
+        "<sip:a@h>;;x",
+        "a, b <sip:a@h>",
+        "sip:a@h?x=y",
+        "sip:a@h,sip:b@h",
+        "sip:a @h",
+        "<sip:a@h>;tag=1;tag=2",
+        "<sip:a<b@h>",
     ],
-)  # fmt: skip
+)
 def test_malformed_name_addr(value: str) -> None:
     """Nothing is guessed where two readings are possible."""
     with pytest.raises(BadMessage):
@@ -85,15 +99,27 @@ def test_contact_expires() -> None:
 @pytest.mark.parametrize(
     ("value", "proto", "host", "port", "params"),
     [
-        ("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport", "UDP", "192.0.2.1", 5060, {"branch": "z9hG4bKx", "rport": None}),
+        (
+            "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport",
+            "UDP",
+            "192.0.2.1",
+            5060,
+            {"branch": "z9hG4bKx", "rport": None},
+        ),
         ("SIP/2.0/TCP h", "TCP", "h", None, {}),
         ("sip / 2.0 / tls  h : 5061 ; Branch = x", "TLS", "h", 5061, {"branch": "x"}),
         ("SIP/2.0/UDP [2001:db8::1]:5060;received=[::1]", "UDP", "2001:db8::1", 5060, {"received": "[::1]"}),
-        ("SIP/2.0/UDP [2001:db8::1];received=2001:db8::9", "UDP", "2001:db8::1", None, {"received": "2001:db8::9"}),
+        (
+            "SIP/2.0/UDP [2001:db8::1];received=2001:db8::9",
+            "UDP",
+            "2001:db8::1",
+            None,
+            {"received": "2001:db8::9"},
+        ),
         ('SIP/2.0/WS h;x="a;b, c"', "WS", "h", None, {"x": '"a;b, c"'}),
         ("SIP/2.0/UDP\th;ttl=1;maddr=224.0.0.1", "UDP", "h", None, {"ttl": "1", "maddr": "224.0.0.1"}),
     ],
-)  # fmt: skip
+)
 def test_via(value: str, proto: str, host: str, port: int | None, params: dict[str, str | None]) -> None:
     """RFC 3261 20.42; what came goes out as it came."""
     via = Via.parse(value)
@@ -106,11 +132,23 @@ def test_via(value: str, proto: str, host: str, port: int | None, params: dict[s
 @pytest.mark.parametrize(
     "value",
     [
-        "", "SIP/2.0/UDP", "SIP/2.0/UDP ", "SIP/2.0 h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h;", "SIP/2.0/UDP h;;branch=x",
-        "SIP/2.0/UDP h;branch=a;branch=b", "SIP/2.0/UDP h;branch=a;BRANCH=b", "SIP/2.0/UDP h:x", "SIP/2.0/UDP h:99999",
-        "SIP/2.0/UDP ::1", "SIP/2.0/UDP h i", 'SIP/2.0/UDP h;x="', "SIP/2.0/UDP h;a=b=c",
+        "",
+        "SIP/2.0/UDP",
+        "SIP/2.0/UDP ",
+        "SIP/2.0 h",
+        "HTTP/2.0/UDP h",
+        "SIP/2.0/UDP h;",
+        "SIP/2.0/UDP h;;branch=x",
+        "SIP/2.0/UDP h;branch=a;branch=b",
+        "SIP/2.0/UDP h;branch=a;BRANCH=b",
+        "SIP/2.0/UDP h:x",
+        "SIP/2.0/UDP h:99999",
+        "SIP/2.0/UDP ::1",
+        "SIP/2.0/UDP h i",
+        'SIP/2.0/UDP h;x="',
+        "SIP/2.0/UDP h;a=b=c",
     ],
-)  # fmt: skip
+)
 def test_malformed_via(value: str) -> None:
     """A Via decides where answers go: nothing is guessed."""
     with pytest.raises(BadMessage):

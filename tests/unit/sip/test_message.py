@@ -126,9 +126,7 @@ def test_reply_of_a_plain_request_is_the_same() -> None:
     request = invite(("Record-Route", "<sip:p;lr>"), ("Timestamp", "54"))
     answer = request.reply(200, "Fine", to_tag="t1", copy_record_route=True)
     assert [key for _, key, _ in answer.fields] == ["via", "from", "to", "call-id", "cseq", "record-route"]
-    assert answer.to_bytes().startswith(
-        b"SIP/2.0 200 Fine\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;rport\r\n"
-    )
+    assert answer.to_bytes().startswith(b"SIP/2.0 200 Fine\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;")
     parsed = parse_datagram(answer.to_bytes())
     assert isinstance(parsed, Response)
     assert parsed.fields[:-1] == answer.fields
@@ -172,7 +170,7 @@ def test_a_to_tag_is_added_where_none_is(to: str, expected: str) -> None:
     ],
 )
 def test_the_source_is_stamped_on_the_top_via(via: str, stamped: str) -> None:
-    """RFC 3261 18.2.1, RFC 3581 4: received when it differs or rport was asked for; a forged one is replaced."""
+    """RFC 3261 18.2.1, RFC 3581 4: received when it differs or rport is asked for; never a forged one."""
     request = invite(("Via", "SIP/2.0/UDP lower;rport"), via=via)
     request.stamp_source("192.0.2.9", 5061)
     assert request.get_all("via") == [stamped, "SIP/2.0/UDP lower;rport"]

@@ -289,13 +289,42 @@ def test_unicode_digits_are_no_digits(digit: str) -> None:
 _pieces = st.one_of(
     st.sampled_from(
         [
-            b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b",", b"<", b">", b'"', b"\\", b"\0", b"%", b"=", b"@",
-            b"SIP/2.0", b"Via: ", b"v: ", b"CSeq: 1 OPTIONS\r\n", b"l: 3\r\n", b"Content-Length: -1\r\n", b"[::1]",
-            b"sip:", b"tel:+1", b"*", b"\xff", "\u0661".encode(), b"9" * 40, b"\r\n\r\n", b";tag=", b";rport",
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b" ",
+            b"\t",
+            b":",
+            b";",
+            b",",
+            b"<",
+            b">",
+            b'"',
+            b"\\",
+            b"\0",
+            b"%",
+            b"=",
+            b"@",
+            b"SIP/2.0",
+            b"Via: ",
+            b"v: ",
+            b"CSeq: 1 OPTIONS\r\n",
+            b"l: 3\r\n",
+            b"Content-Length: -1\r\n",
+            b"[::1]",
+            b"sip:",
+            b"tel:+1",
+            b"*",
+            b"\xff",
+            "\u0661".encode(),
+            b"9" * 40,
+            b"\r\n\r\n",
+            b";tag=",
+            b";rport",
         ]
     ),
     st.binary(max_size=6),
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -311,16 +340,28 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 def look_at_everything(message: Message) -> None:
     """Every view, the answer, and the bytes."""
-    for view in ("via", "vias", "from_", "to", "call_id", "cseq", "contacts", "max_forwards", "expires", "content_type",
-                 "request_uri", "headers"):  # fmt: skip
+    for view in (
+        "via",
+        "vias",
+        "from_",
+        "to",
+        "call_id",
+        "cseq",
+        "contacts",
+        "max_forwards",
+        "expires",
+        "content_type",
+        "request_uri",
+        "headers",
+    ):
         try:
             value = getattr(message, view, None)
             for each in value if isinstance(value, list) else [value]:
                 str(each)
                 if view in ("from_", "to", "contacts"):
-                    str(each.uri), each.tag, each.expires_s, each.q_milli
+                    str((each.uri, each.tag, each.expires_s, each.q_milli))
                 if view in ("via", "vias"):
-                    each.branch, each.received, each.rport
+                    str((each.branch, each.received, each.rport))
         except BadMessage:
             pass
     if isinstance(message, Request):
@@ -332,17 +373,18 @@ def look_at_everything(message: Message) -> None:
 @given(st.one_of(st.binary(max_size=400), mutated(), st.lists(_pieces, max_size=40).map(b"".join)))
 @settings(max_examples=600, deadline=None)
 def test_nothing_but_bad_message_is_raised(data: bytes) -> None:
-    """Whatever arrives, parsing and looking at it ends in a message or in BadMessage, which can be answered."""
+    """Whatever arrives, parsing and looking at it ends in a message or in BadMessage."""
     try:
-        message: Message = parse_datagram(data)
-    except BadMessage as problem:
-        assert 400 <= problem.sip_status < 600
-        assert str(problem).isascii()
-        assert "\n" not in str(problem)
-        if problem.request is None:
-            return
-        message = problem.request
-    look_at_everything(message)
+        look_at_everything(parse_datagram(data))
+    except BadMessage as caught:
+        problem = caught
+    else:
+        return
+    assert 400 <= problem.sip_status < 600
+    assert str(problem).isascii()
+    assert "\n" not in str(problem)
+    if problem.request is not None:
+        look_at_everything(problem.request)
 
 
 @given(mutated())
@@ -451,9 +493,10 @@ def test_what_was_complete_before_the_fault_is_delivered() -> None:
 def test_stream_limits() -> None:
     """Neither an endless head nor an announced giant body is waited for."""
     framer = StreamFramer(Limits(message_bytes=1000))
+    for _ in range(10):
+        framer.feed(b"x" * 100)
     with pytest.raises(BadMessage):
-        for _ in range(11):
-            framer.feed(b"x" * 100)
+        framer.feed(b"x")
     with pytest.raises(BadMessage) as caught:
         StreamFramer(Limits(message_bytes=1000)).feed(text("l: 999999"))
     assert caught.value.sip_status == 513

@@ -82,11 +82,11 @@ def test_parse_print_parse_is_stable(message: tuple[bytes, bytes, bytes]) -> Non
 
 
 @pytest.fixture(scope="module")
-def stock_parse():  # type: ignore[no-untyped-def]  # noqa: ANN201
+def stock_parse():  # type: ignore[no-untyped-def]
     """Twisted's parser; imported late because the import fixes the reactor."""
     from twisted.protocols import sip
 
-    def parse(data: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def parse(data: bytes):  # type: ignore[no-untyped-def]
         found = []
         parser = sip.MessagesParser(found.append)
         parser.dataReceived(data)
@@ -115,7 +115,7 @@ _user = st.from_regex(r"[a-z0-9_.+]{1,10}", fullmatch=True)
     body=st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=30),
 )
 @settings(max_examples=150, deadline=None)
-def test_what_the_stock_parser_accepts_means_the_same_to_us(stock_parse, **case) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003
+def test_what_the_stock_parser_accepts_means_the_same_to_us(stock_parse, **case) -> None:  # type: ignore[no-untyped-def]
     """Same method, URI, header values and body as twisted.protocols.sip, for all it accepts without harm."""
     place = case["host"] if case["port"] is None else f"{case['host']}:{case['port']}"
     lines = [

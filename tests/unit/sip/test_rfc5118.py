@@ -17,8 +17,9 @@ def message(
     method: str = "REGISTER",
 ) -> bytes:
     return (
-        f"{method} {uri} SIP/2.0\r\nTo: sip:user@example.com\r\nFrom: sip:user@example.com;tag=81x2\r\nVia: {via}\r\n"
-        f"Call-ID: SSG9559905523997077@hlau_4100\r\nMax-Forwards: 70\r\nContact: {contact}\r\nCSeq: 98176 {method}\r\n"
+        f"{method} {uri} SIP/2.0\r\nTo: sip:user@example.com\r\nFrom: sip:user@example.com;tag=81x2\r\n"
+        f"Via: {via}\r\nCall-ID: SSG9559905523997077@hlau_4100\r\nMax-Forwards: 70\r\n"
+        f"Contact: {contact}\r\nCSeq: 98176 {method}\r\n"
         f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
 
@@ -72,7 +73,8 @@ def test_4_5_received_with_and_without_brackets(received: str) -> None:
 def test_4_6_and_4_8_ipv6_in_sdp() -> None:
     """Session and media addresses of both families."""
     body = (
-        "v=0\r\no=assistant 971731711378798081 0 IN IP6 2001:db8::20\r\ns=x\r\nc=IN IP6 2001:db8::20\r\nt=1 2\r\n"
+        "v=0\r\no=assistant 971731711378798081 0 IN IP6 2001:db8::20\r\ns=x\r\n"
+        "c=IN IP6 2001:db8::20\r\nt=1 2\r\n"
         "m=audio 6000 RTP/AVP 0\r\nm=video 6024 RTP/AVP 107\r\nc=IN IP4 192.0.2.1\r\n"
     )
     request = parse(message(method="INVITE", body=body))
@@ -85,7 +87,8 @@ def test_4_6_and_4_8_ipv6_in_sdp() -> None:
 def test_4_7_both_families_in_one_message() -> None:
     """Vias of a call that came through both."""
     via = (
-        "SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bKas3-111,SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKjhja8781hjuaij65144,"
+        "SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bKas3-111,"
+        "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKjhja8781hjuaij65144,"
         "SIP/2.0/TCP [2001:db8::9:255];branch=z9hG4bK451jj;received=192.0.2.200"
     )
     request = parse(message(via=via, method="BYE"))
@@ -97,12 +100,8 @@ def test_4_7_both_families_in_one_message() -> None:
 
 def test_4_9_ipv4_mapped_addresses() -> None:
     """Legal wherever an address may stand."""
-    request = parse(
-        message(
-            via="SIP/2.0/UDP [::ffff:192.0.2.10]:19823;branch=z9hG4bKbh19",
-            contact="<sip:u@[::ffff:192.0.2.10]:19823>",
-        )
-    )
+    mapped = "[::ffff:192.0.2.10]:19823"
+    request = parse(message(via=f"SIP/2.0/UDP {mapped};branch=z9hG4bKbh19", contact=f"<sip:u@{mapped}>"))
     assert (request.via.host, request.via.port) == ("::ffff:192.0.2.10", 19823)
     assert request.contacts[0].uri.host == "::ffff:192.0.2.10"
 

@@ -64,7 +64,7 @@ VERDICTS: dict[str, tuple[object, str]] = {
     "regaut01": (ACCEPT, "3.3.7 unknown authorization scheme: challenged later, by whoever authorizes"),
     "multi01": (400, "3.3.8 several Call-ID, To, From, Max-Forwards, CSeq"),
     "mcl01": (400, "3.3.9 differing Content-Length"),
-    "bcast": (ACCEPT, "3.3.10 well formed; a UA drops a response with more than one Via, which needs no parser"),
+    "bcast": (ACCEPT, "3.3.10 well formed; its second Via matches nothing of ours"),
     "zeromf": (ACCEPT, "3.3.11 an endpoint processes it: OPTIONS is for us"),
     "cparam01": (ACCEPT, "3.3.12 a contact parameter"),
     "cparam02": (ACCEPT, "3.3.13 a URI parameter"),

@@ -72,8 +72,8 @@ def test_request_uri(uri: str, expected: int) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        ("From", '"x <sip:a@h>'), ("To", "<sip:a@h"), ("To", "nobody"), ("Contact", "<sip:a@h>;;"), ("Max-Forwards", "x"),
-        ("Contact", "<sip:a@h:x>"), ("Contact", "*"),
+        ("From", '"x <sip:a@h>'), ("To", "<sip:a@h"), ("To", "nobody"), ("Contact", "<sip:a@h>;;"),
+        ("Max-Forwards", "x"), ("Contact", "<sip:a@h:x>"), ("Contact", "*"),
     ],
 )  # fmt: skip
 def test_malformed_headers_are_400(field: tuple[str, str]) -> None:
