@@ -209,7 +209,7 @@ class CallerLeg(Leg):
         fields = self._answer_fields(response, body, RESPONSE)
         fields += (("Allow", ALLOW), ("Supported", SUPPORTED))
         if self.interval is not None:
-            fields.append(self.interval.header(uas=True)[::2])  # type: ignore[arg-type]
+            fields.append(self.interval.header(uas=True)[::2])
             if self.interval.peer_knows and not self.interval.we_refresh:
                 fields.append(("Require", "timer"))
         self.state = LegState.UP

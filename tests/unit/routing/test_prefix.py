@@ -1,0 +1,68 @@
+"""The static prefix table."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mizu.errors import ConfigError
+from mizu.routing.prefix import PrefixRouter, PrefixRouterSettings, PrefixSettings, TrunkSettings
+
+
+def router(*rows: tuple[str, list[str]], **trunks: TrunkSettings) -> PrefixRouter:
+    names = {name for _, used in rows for name in used}
+    table = [
+        trunks.get(name) or TrunkSettings(name=name, uri=f"sip:{name}.example") for name in sorted(names)
+    ]
+    return PrefixRouter(PrefixRouterSettings(trunk=table, prefix=[PrefixSettings(p, t) for p, t in rows]))
+
+
+def test_the_longest_prefix_wins() -> None:
+    """0044 beats 00, and its trunks come in the order of the table."""
+    found = router(("00", ["a"]), ("0044", ["b", "a"]), ("", ["c"]))
+    assert [route.name for route in found.routes_for("00441234")] == ["b", "a"]
+    assert [route.name for route in found.routes_for("0033")] == ["a"]
+    assert [route.name for route in found.routes_for("12")] == ["c"]
+
+
+def test_no_prefix_means_another_router_is_asked() -> None:
+    """An unknown number is an empty answer, no error."""
+    assert router(("00", ["a"])).routes_for("1") == ()
+    assert router(("00", ["a"])).routes_for("") == ()
+
+
+def test_digits_are_stripped_and_added() -> None:
+    """The trunk gets the number as it wants it, the URI keeps its port and parameters."""
+    trunk = TrunkSettings(
+        name="t", uri="sip:x@gw.example:5070;transport=tcp", strip=2, add="+", username="u", password="p"
+    )
+    (route,) = router(("00", ["t"]), t=trunk).routes_for("0044123")
+    assert route.uri == "sip:+44123@gw.example:5070;transport=tcp"
+    assert route.called_number == "+44123"
+    assert route.credentials is not None
+    assert "password" not in repr(trunk)
+
+
+def test_a_hostile_number_stays_one_user_part() -> None:
+    """Whatever is dialled cannot change where the call goes."""
+    (route,) = router(("", ["t"])).routes_for("1@evil.example;x=y?z")
+    assert route.uri.count("@") == 1
+    assert route.uri.endswith("@t.example")
+
+
+def test_every_mistake_in_the_table_is_told() -> None:
+    """Unknown trunk, trunk twice, prefix twice, bad URI: all at once."""
+    settings = PrefixRouterSettings(
+        trunk=[TrunkSettings("a", "sip:a"), TrunkSettings("a", "sip:a"), TrunkSettings("b", "no uri")],
+        prefix=[PrefixSettings("1", ["a"]), PrefixSettings("1", ["z"]), PrefixSettings("2", [])],
+    )
+    with pytest.raises(ConfigError) as raised:
+        PrefixRouter(settings)
+    assert len(raised.value.problems) == 5
+
+
+@given(st.sets(st.text("0123456789", max_size=5), min_size=1), st.text("0123456789", max_size=8))
+def test_the_same_as_a_naive_scan(prefixes: set[str], number: str) -> None:
+    """The look-up by lengths finds what a scan over all prefixes finds."""
+    found = router(*[(prefix, [f"t{prefix}"]) for prefix in sorted(prefixes)])
+    best = max((prefix for prefix in prefixes if number.startswith(prefix)), key=len, default=None)
+    assert [route.name for route in found.routes_for(number)] == ([] if best is None else [f"t{best}"])
