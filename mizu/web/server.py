@@ -96,7 +96,7 @@ class WebServer:
         RunFile(self.address, os.getpid(), sip).write(self._data_dir)
 
     def stop(self) -> "Deferred[None]":
-        """Listen no more, close connections, remove ``run.json``. Fires when the port is closed."""
+        """Listen no more, close connections, remove ``run.json``. Fires when all is closed, within 2 s."""
         if self._sampling.running:
             self._sampling.stop()
         RunFile.remove(self._data_dir)
@@ -104,9 +104,7 @@ class WebServer:
             return maybeDeferred(lambda: None)
         closed = maybeDeferred(self._port.stopListening)
         self._port = None
-        if self._site is not None:
-            self._site.close_connections()
-        return closed.addCallback(lambda _: None)
+        return closed.addCallback(lambda _: self._site.close_connections() if self._site else None)
 
 
 def split_listen(text: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ What the routes answer is in ``mizu.web.routes``. Plain HTTP/1.1; a proxy in fro
 import json
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
@@ -17,6 +18,8 @@ from twisted.web.server import Request, Site
 IDLE_S = 60  #: a connection without a request is closed
 REQUEST_S = 20  #: a request must be complete so long after its first byte
 LINGER_S = 2  #: after a refusal: how long to read on, so that the answer is not lost in a reset
+LENGTH_LINE_MAX_BYTES = 80  #: of a Content-Length header
+STOP_S = 2  #: at the end, answers under way have so long to get out
 CLOSE_S = 15  #: a peer that does not read its answer is cut off
 
 SECURITY_HEADERS = (
@@ -85,7 +88,24 @@ class LimitedChannel(HTTPChannel):
             self._deadline = self.callLater(REQUEST_S, self._too_slow)  # type: ignore[no-untyped-call]
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
+    def lineReceived(self, line: bytes) -> None:
+        if not self.refused:
+            super().lineReceived(line)  # type: ignore[no-untyped-call]
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if not self.refused:
+            super().rawDataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        if line[:15].lower() == b"content-length:" and len(line) > LENGTH_LINE_MAX_BYTES:
+            self.refuse(413, "too_large", f"a body has at most {self.site.body_bytes} bytes")
+            return False  # Twisted would fail to make an int of thousands of digits
+        received: bool = super().headerReceived(line)  # type: ignore[no-untyped-call]
+        return received
+
     def allHeadersReceived(self) -> None:
+        if self.refused:
+            return
         if self.length is not None and self.length > self.site.body_bytes:
             self.refuse(413, "too_large", f"a body has at most {self.site.body_bytes} bytes")
             return
@@ -122,8 +142,8 @@ class LimitedChannel(HTTPChannel):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._stop(self._deadline)
         self._stop(self._closing)
-        self.site.connection_closed(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self.site.connection_closed(self)
 
     def _too_slow(self) -> None:
         self.refuse(408, "too_slow", f"a request must be complete within {REQUEST_S} s")
@@ -146,9 +166,7 @@ class LimitedSite(Site):
     requestFactory = LimitedRequest
     displayTracebacks = False
 
-    def __init__(
-        self, resource: IResource, *, body_bytes: int, connections_max: int, reactor: Any = None
-    ) -> None:
+    def __init__(self, resource: IResource, *, body_bytes: int, connections_max: int, reactor: Any) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             resource, timeout=IDLE_S, reactor=reactor, parsePOSTFormSubmission=False
         )
@@ -156,6 +174,8 @@ class LimitedSite(Site):
         self.connections_max = connections_max
         self.refused_connections = 0
         self._channels: set[LimitedChannel] = set()
+        self._gone: Deferred[None] | None = None
+        self._clock = reactor
 
     @property
     def connections(self) -> int:
@@ -175,14 +195,29 @@ class LimitedSite(Site):
 
     def connection_closed(self, channel: LimitedChannel) -> None:
         self._channels.discard(channel)
+        self._tell_when_gone()
 
-    def close_connections(self) -> None:
-        """Close what is idle and let answers under way get out."""
+    def close_connections(self) -> "Deferred[None]":
+        """Close what is idle and let answers under way get out. Fires when no connection is left."""
         for channel in tuple(self._channels):
             if channel.requests:
                 channel.persistent = 0
             else:
                 channel.loseConnection()
+        gone: Deferred[None] = Deferred()
+        self._gone = gone
+        late = self._clock.callLater(STOP_S, self._abort_connections)
+        self._tell_when_gone()
+        return gone.addBoth(lambda _: late.cancel() if late.active() else None)
+
+    def _abort_connections(self) -> None:
+        for channel in tuple(self._channels):
+            channel.transport.abortConnection()
+
+    def _tell_when_gone(self) -> None:
+        if not self._channels and self._gone is not None:
+            gone, self._gone = self._gone, None
+            gone.callback(None)
 
     def log(self, request: Any) -> None:
         """No line for each request: pages poll. Changes are in the audit log, refusals in ours."""
