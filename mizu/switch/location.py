@@ -148,10 +148,7 @@ class LocationTable:
 
     def close_stream(self, listener: str, host: str, port: int) -> list[str]:
         """
-        A TCP or TLS connection is gone: its bindings no longer name it. A binding that could only be reached
-        through it goes too: one of RFC 5626, and one whose contact is an address other than the one it was
-        sent from (a phone behind NAT). What stays has no ``received_host``; calls open a connection to its
-        contact or its Path.
+        A TCP or TLS connection is gone: see :func:`without_connection` for what becomes of its bindings.
 
         :return: addresses of record that have changed.
         """
@@ -161,8 +158,8 @@ class LocationTable:
             for binding in self.get(aor):
                 if _stream_of(binding) != (listener, host, port):
                     kept.append(binding)
-                elif not _needs_its_flow(binding):
-                    kept.append(replace(binding, received_host="", received_port=0, local=""))
+                elif (left := without_connection(binding)) is not None:
+                    kept.append(left)
             self.replace(aor, kept)
         return changed
 
@@ -196,6 +193,21 @@ def _stream_of(binding: Binding) -> StreamKey | None:
     if binding.proto == "udp" or not binding.received_port:
         return None
     return (binding.local, binding.received_host, binding.received_port)
+
+
+def without_connection(binding: Binding) -> Binding | None:
+    """
+    What is left of a binding when the connection it was registered over is gone.
+
+    :return: ``None`` when it could only be reached through it: a flow of RFC 5626, a contact with another
+        address than it was sent from (a phone behind NAT). Else the binding without ``received_host``:
+        calls open a connection to its contact or its Path. Over UDP there is no connection to lose.
+    """
+    if binding.proto == "udp" or not binding.received_port:
+        return binding
+    if _needs_its_flow(binding):
+        return None
+    return replace(binding, received_host="", received_port=0, local="")
 
 
 def _needs_its_flow(binding: Binding) -> bool:

@@ -606,6 +606,17 @@ def test_bindings_survive_a_restart(office: Office) -> None:
     assert after.contacts("bob") == ["sip:bob@192.0.2.99"]
 
 
+def test_a_connection_does_not_survive_a_restart(office: Office) -> None:
+    """A phone behind NAT registered over TCP is gone until it comes again; others are called anew."""
+    tcp = PhoneFlow(proto="tcp", port=40000)
+    office.register("<sip:alice@10.0.0.7;transport=tcp>", flow=tcp)
+    office.register("<sip:bob@192.0.2.1;transport=tcp>", user="bob", flow=tcp)
+    after = Office()
+    after.registrar._store = office.store
+    assert result_now(after.registrar.load()) == 1
+    assert after.bindings("bob")[0].received_port == 0
+
+
 def test_more_stored_than_fits_is_loaded_as_far_as_it_goes(clean_reactor: list[Any]) -> None:
     """A lowered limit does not keep the server from starting."""
     office = Office(limit=1)
