@@ -225,11 +225,13 @@ class TransactionLayer:
         self.tallies.requests_in["CANCEL"] += 1
         stem = key[:-1]
         invite = self._servers.get((*stem, "INVITE"))
-        if invite is not None and invite.flow.remote[0] != flow.remote[0]:
-            invite = None  # who guesses or overhears a branch elsewhere may not end the call
-        known = invite is not None or any(
-            (*stem, method) in self._servers or (*stem, method) in self._answers for method in METHODS
-        )
+        if invite is not None:
+            # Who guesses or overhears a branch elsewhere may not end the call.
+            known = invite.flow.remote[0] == flow.remote[0]
+        else:
+            known = any(
+                (*stem, method) in self._servers or (*stem, method) in self._answers for method in METHODS
+            )
         if not known:
             self._refuse(cancel, flow, 481)
             return

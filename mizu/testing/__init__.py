@@ -8,6 +8,7 @@ from mizu.testing.clock import FakeClock
 from mizu.testing.faults import FaultFound, FaultRun, run_clean, run_with_each_fault
 from mizu.testing.peer import Exchange, SipPeer
 from mizu.testing.peer_call import PeerCall
+from mizu.testing.recorded import RecordedFlow, RecordedUser
 from mizu.testing.wire import (
     FakeFlow,
     FakeResolver,
@@ -30,6 +31,8 @@ __all__ = [
     "Faults",
     "PeerCall",
     "RandomFaults",
+    "RecordedFlow",
+    "RecordedUser",
     "Sent",
     "SipPeer",
     "run_clean",
