@@ -32,6 +32,7 @@ _PROTOS = {f"SIP/2.0/{proto} ": proto for proto in ("UDP", "TCP", "TLS")}
 _is_plain_params = re.compile(rf"[{TOKEN_CHARS};=]+").fullmatch
 #: Peers repeat themselves: sent-by and CSeq texts are few. Only good and short ones are kept.
 _CACHED_CHARS = 64
+_COOKIE = "z9hG4bK"  # RFC 3261 8.1.1.7
 _sent_by = lru_cache(4096)(parse_host_port)
 #: Display names that are no tokens are taken too, as if quoted, unless it is unclear where they end.
 _is_display = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f,;:\"<>\\]*").fullmatch
@@ -218,8 +219,12 @@ class Via:
 
     @property
     def branch(self) -> str:
-        """The ``branch`` parameter, or empty (RFC 2543)."""
-        return self.params.get("branch") or ""
+        """The ``branch`` parameter; empty: none, or only the cookie of RFC 3261, which names nothing either.
+
+        Both are matched as RFC 2543 does (RFC 4475 3.2.1).
+        """
+        branch = self.params.get("branch") or ""
+        return "" if branch == _COOKIE else branch
 
     @property
     def received(self) -> str:

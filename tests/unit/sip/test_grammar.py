@@ -60,7 +60,7 @@ def test_parameters(text: str, params: dict[str, str | None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [";", ";;a", ";a;", "a", ";a=b;A=c", ';a="x', ";a=b c", ";a b", ";a=b=c", ";(=1"]
+    "text", [";", ";;a", ";a;", "a", ";a=b;A=c", ';a="x', ";a=b c", ";a b", ";a=b=c", "; a; a ", ";(=1"]
 )
 def test_malformed_parameters(text: str) -> None:
     """Empty, repeated, unclosed, or something else."""

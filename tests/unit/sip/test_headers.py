@@ -79,6 +79,16 @@ def test_q(q: str, milli: int) -> None:
     assert NameAddr.parse("<sip:a@h>").q_milli == 1000
 
 
+def test_reprs_are_what_is_sent() -> None:
+    """For logs and failing tests."""
+    values = (NameAddr.parse("<sip:a@h>;x"), Via.parse("SIP/2.0/UDP h"), CSeq.parse("1 BYE"))
+    assert [repr(value) for value in values] == [
+        "<NameAddr <sip:a@h>;x>",
+        "<Via SIP/2.0/UDP h>",
+        "<CSeq 1 BYE>",
+    ]
+
+
 @pytest.mark.parametrize("q", ["2", "1.1", "-1", ".5", "0.1234", "\u0661", "x"])
 def test_malformed_q(q: str) -> None:
     """Refused."""
@@ -167,7 +177,7 @@ def test_via_values() -> None:
     """Branch, received and rport, as they are used."""
     via = Via.parse("SIP/2.0/UDP h;branch=b;received=[::1];rport=5062")
     assert (via.branch, via.received, via.rport) == ("b", "::1", 5062)
-    via = Via.parse("SIP/2.0/UDP h;rport=x")
+    via = Via.parse("SIP/2.0/UDP h;rport=x;branch=z9hG4bK")  # a cookie alone names nothing
     assert (via.branch, via.received, via.rport) == ("", "", None)
 
 

@@ -308,6 +308,13 @@ def test_contact_and_uri_parameters_are_told_apart() -> None:
     assert accepted("regescrt").contacts[0].uri.headers == "Route=%3Csip:sip.example.com%3E"
 
 
+def test_a_cookie_alone_is_no_branch() -> None:
+    """3.2.1: such requests are told apart as RFC 2543 does, not taken for one another."""
+    via = accepted("badbranch").via
+    assert via.params["branch"] == "z9hG4bK"
+    assert via.branch == ""
+
+
 def test_inv2543_takes_the_rest_of_the_datagram() -> None:
     """3.4.1: without Content-Length the body is all that follows."""
     message = accepted("inv2543")

@@ -144,6 +144,15 @@ def test_other_schemes_are_kept_as_text() -> None:
             parse_uri(text)
 
 
+def test_malformed_escapes_in_uri_headers_hurt_nobody() -> None:
+    """They are kept as text; a URI with them equals itself and no other."""
+    uri = SipUri.parse("sip:a@h?x=%zz")
+    assert uri.equals(SipUri.parse("sip:a@h?x=%zz"))
+    assert not uri.equals(SipUri.parse("sip:a@h?x=zz"))
+    assert repr(parse_uri("tel:1")) == "<TelUri 1>"
+    assert repr(parse_uri("urn:x")) == "<OtherUri urn:x>"
+
+
 @given(
     user=st.text(min_size=1, max_size=20),
     password=st.none() | st.text(max_size=10),
