@@ -4,10 +4,11 @@ const id = (name) => document.getElementById(name);
 const EVERY_MS = 2000;
 const SHOWN_ELSEWHERE = new Set(["state", "not_ready", "version", "node", "started_at", "uptime_s"]);
 const TITLES = {
-  messages: "Messages", transports: "Listening on", transactions: "Transactions", calls: "Calls by state",
+  messages: "Messages", transports: "Transports", transactions: "Transactions", calls: "Calls by state",
   registrations: "Registrations", database: "Database", bans: "Bans", rfc6076_percent: "Quality (RFC 6076)",
 };
 const ORDER = ["transports", "calls", "messages", "transactions", "registrations", "database", "bans", "rfc6076_percent"];
+const NOT_CALLS = new Set(["dialogs", "messages"]);  // counted beside the calls
 const history = [];
 
 function number(value) {
@@ -63,7 +64,8 @@ function total(value) {
   if (typeof value === "number") return value;
   if (value === null || typeof value !== "object") return null;
   for (const key of ["total", "contacts", "count"]) if (typeof value[key] === "number") return value[key];
-  const parts = Object.values(value).filter((part) => typeof part === "number");
+  const parts = Object.keys(value).filter((key) => !NOT_CALLS.has(key)).map((key) => value[key])
+    .filter((part) => typeof part === "number");
   return parts.length || !Object.keys(value).length ? parts.reduce((sum, part) => sum + part, 0) : null;
 }
 

@@ -38,7 +38,7 @@ async def never(what: str) -> str:
 
 
 async def test_lines_go_out_and_errors_go_to_stderr(capsys: pytest.CaptureFixture[str]):
-    """Exit code 0 with the lines; 1 with the reason and the usage on the standard error, nothing on stdout."""
+    """Exit code 0 with the lines; 1 with reason and usage on the standard error, nothing on stdout."""
     link: Any = TableLink()
     assert await run_line(link, "adduser 1001 --password 'long enough'", Show(as_json=False), never) == 0
     assert capsys.readouterr().out == "account 1001 added\n"
