@@ -23,7 +23,8 @@ _COLUMNS = """id, username, type, enabled AND NOT suspended AND (parent_id IS NU
  max_contacts, trusted_identity, fix_nat, version"""
 #: Run on each connection that looks accounts up.
 PREPARE = (
-    f"PREPARE account_find (text[]) AS SELECT {_COLUMNS}, ha1_md5, ha1_sha256 FROM account WHERE username = ANY ($1)",
+    f"""PREPARE account_find (text[]) AS
+SELECT {_COLUMNS}, ha1_md5, ha1_sha256 FROM account WHERE username = ANY ($1)""",
 )
 _FIND = "EXECUTE account_find (%s)"
 _LIST = f"""SELECT {_COLUMNS} FROM account WHERE username LIKE %(pattern)s AND username > %(after)s

@@ -13,9 +13,11 @@ from mizu.errors import StoreBusy
 from mizu.interfaces import ICallStore
 from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr
 from mizu.store import callrows
-from mizu.store.postgres import DataProblem, Link, Pool, as_busy, failure_of
+from mizu.store.postgres import BadRow, Link, Pool, always_busy, failure_of
 
 _ROWS_MAX = 500  # of one kind in one statement
+_PACE_S = 0.004  # between statements while somebody waits: batches fill under load, idle it costs nothing
+_CLOSE_PACE_S = 0.05  # closes, for which nobody waits, ride along with others for so long
 _RETRY_S = 0.5  # after the database refused
 
 
@@ -46,6 +48,13 @@ class _Batch:
             setattr(self, name, whole[_ROWS_MAX:])
         for item in (*part.opens, *part.answers):
             part.waiters[id(item)] = self.waiters.pop(id(item))
+        return part
+
+    def take_waiting(self) -> "_Batch":
+        """Split off what somebody waits for."""
+        part = _Batch()
+        part.opens, part.answers, part.waiters = self.opens, self.answers, self.waiters
+        self.opens, self.answers, self.waiters = [], [], {}
         return part
 
     def halves(self) -> "list[_Batch]":
@@ -81,6 +90,7 @@ class PostgresCallStore:
         self._reactor = reactor
         self._next = _Batch()
         self._flying: _Batch | None = None
+        self._sent_at_s = 0.0
         self._timer: IDelayedCall | None = None
         self._flushed: Deferred[None] | None = None
         self._closed = False
@@ -113,18 +123,23 @@ class PostgresCallStore:
     def close(self, call: CallClosed) -> None:
         """See the interface."""
         self._next.closes.append(call)
-        self._kick()
+        if self._flying is None and self._timer is None:
+            self._kick(_CLOSE_PACE_S)
 
     def _wait_for(self, call: CallOpened | CallAnswered) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         self._next.waiters[id(call)] = done
-        self._kick()
+        if self._flying is None and len(self._next.waiters) == 1:
+            self._kick(self._sent_at_s + _PACE_S - self._reactor.seconds())
         return done  # cancelled: the answer is dropped, the write goes on
 
-    def _kick(self) -> None:
-        """Write soon: in the next turn of the reactor, so that one burst of messages is one statement."""
-        if self._flying is None and self._timer is None and not self._closed:
-            self._timer = self._reactor.callLater(0, self._write)
+    def _kick(self, delay_s: float) -> None:
+        """Write after ``delay_s``, at the earliest in the next turn of the reactor, with its whole burst."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._flying is None and not self._closed:
+            self._timer = self._reactor.callLater(max(delay_s, 0.0), self._write)
 
     def _write(self) -> None:
         self._timer = None
@@ -134,6 +149,7 @@ class PostgresCallStore:
             self._written_all()
             return
         self._flying = batch = self._next.take()
+        self._sent_at_s = self._reactor.seconds()
         self._send(batch).addCallbacks(
             self._sent, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
         ).addErrback(lambda broken: self._log.failure("writing calls", failure=broken))
@@ -147,28 +163,35 @@ class PostgresCallStore:
     def _sent(self, _: None, batch: _Batch) -> None:
         self._flying = None
         self.written += len(batch)
-        if len(self._next):
-            self._timer = self._reactor.callLater(0, self._write)
-        else:
+        if not len(self._next):
             self._written_all()
+        elif self._flushed is not None or len(self._next) >= _ROWS_MAX:
+            self._kick(0)
+        elif self._next.waiters:
+            self._kick(self._sent_at_s + _PACE_S - self._reactor.seconds())
+        else:
+            self._kick(_CLOSE_PACE_S)
         for item in (*batch.opens, *batch.answers):
             batch.waiters[id(item)].callback(None)
 
     def _failed(self, failure: Failure, batch: _Batch) -> None:
-        if isinstance(failure.value, DataProblem):
+        if isinstance(failure.value, BadRow):
             Deferred.fromCoroutine(self._bisect(batch)).addErrback(
                 lambda broken: self._log.failure("writing calls", failure=broken)
             )
             return
+        busy = always_busy(failure)
+        if self._link.ready:  # else the store has told about the connection
+            self._log.warn("call rows wait: {problem}", problem=busy.value)
         self._flying = None
         self._give_back(batch)
-        self._refuse(as_busy(failure), batch)
-        self._refuse(as_busy(failure), self._next)
-        self._next.opens, self._next.answers, self._next.waiters = [], [], {}
+        waited = self._next.take_waiting()
+        self._refuse(busy, batch)
+        self._refuse(busy, waited)
         if self._flushed is not None:
             self._written_all()
-        elif not self._closed and len(self._next):
-            self._timer = self._reactor.callLater(_RETRY_S, self._write)
+        elif len(self._next):
+            self._kick(_RETRY_S)
 
     def _give_back(self, batch: _Batch) -> None:
         """Nobody knows whether the batch was committed: closes come again, refused opens are undone."""
@@ -188,7 +211,7 @@ class PostgresCallStore:
                 continue
             try:
                 await self._send(part)
-            except DataProblem as why:
+            except BadRow as why:
                 if len(part) > 1:
                     heap += reversed(part.halves())
                     continue
@@ -197,9 +220,9 @@ class PostgresCallStore:
                     "a call row cannot be stored: {why}; {row}", why=why, row=callrows.name_of(part.all())
                 )
                 self._refuse(failure_of(StoreBusy("the call row cannot be stored")), part)
-            except StoreBusy as busy:
+            except Exception as error:
                 self._give_back(part)
-                self._refuse(failure_of(busy), part)
+                self._refuse(always_busy(failure_of(error)), part)
             else:
                 self.written += len(part)
                 for item in (*part.opens, *part.answers):
@@ -226,7 +249,7 @@ class PostgresCallStore:
     def recovered(self) -> None:
         """The connection works again."""
         if len(self._next):
-            self._kick()
+            self._kick(0)
 
     def stop(self) -> None:
         """No more writes; what waits is lost. Flush first."""
@@ -236,8 +259,8 @@ class PostgresCallStore:
             self._timer = None
         if len(self._next):
             self._log.error("{count} call rows were not written", count=len(self._next))
-        self._refuse(failure_of(StoreBusy("the store is stopped")), self._next)
-        self._next = _Batch()
+        left, self._next = self._next, _Batch()
+        self._refuse(failure_of(StoreBusy("the store is stopped")), left)
 
     def recent(self, limit: int, before: str) -> Deferred[Sequence[Cdr]]:
         """See the interface."""

@@ -8,6 +8,7 @@ stopped with us. What a killed server left running is stopped first.
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from mizu.errors import ConfigError, StoreBusy
 from mizu.store.binaries import Binaries, find_binaries, let_through, server_user
 
 SOCKET_PATH_MAX = 100  # sun_path has 107 bytes; the name of the lock file beside it needs some
+_STOP_POLL_S = 1 / 64  # sums to whole seconds without rounding
 _STABLE_S = 30.0  # a server that lived so long starts again at once
 _SETTINGS = {
     "listen_addresses": "''",
@@ -106,6 +108,7 @@ class Embedded:
         self._child: _Program | None = None
         self._timer: IDelayedCall | None = None
         self._stopping = False
+        self._starting: Deferred[None] | None = None
         self._failures = 0
         self._started_s = 0.0
         self.restarts = 0
@@ -128,18 +131,22 @@ class Embedded:
 
         :raise ConfigError: it cannot run here; the text says why.
         """
-        self._stopping = False
         self._take_lock()
+        self._starting = Deferred()
         try:
             await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._prepare)
             if not (self._data / "PG_VERSION").exists():
                 await self._make_cluster()
             await self._stop_leftover()
+            if self._stopping:
+                raise StoreBusy("stopped")
             self._spawn()
             await self._until_ready()
         except BaseException:
-            await self.stop()
+            await self._finish()
             raise
+        finally:
+            self._starting.callback(None)
 
     def _take_lock(self) -> None:
         """:raise ConfigError: another server uses the directory."""
@@ -173,7 +180,7 @@ class Embedded:
             )
             if opened:
                 _log.warn(
-                    "PostgreSQL runs as {user}; so that it can pass, others may now enter (not list): {paths}",
+                    "PostgreSQL runs as {user}; for that, others may now enter (not list) {paths}",
                     user=self._user.pw_name,
                     paths=", ".join(map(str, opened)),
                 )
@@ -269,20 +276,26 @@ class Embedded:
             await deferLater(self._reactor, 0.02, lambda: None)
 
     async def stop(self) -> None:
-        """Stop it in order; after 10 s without. Safe to call twice."""
+        """Stop it in order; after 10 s without. Safe to call twice, and while it starts."""
+        self._stopping = True
+        if self._starting is not None and not self._starting.called:
+            started: Deferred[None] = Deferred()
+            self._starting.addCallback(started.callback)
+            await started
+        await self._finish()
+
+    async def _finish(self) -> None:
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        child = self._child
-        if child is not None and child.alive:
-            self._signal(child, "INT")
-            harder = self._reactor.callLater(10.0, self._signal, child, "QUIT")
-            gone: Deferred[None] = Deferred()
-            child.ended.addCallback(lambda code: gone.callback(None))
-            await gone
-            if harder.active():
-                harder.cancel()
+        child, waited_s = self._child, 0.0
+        while child is not None and child.alive:
+            # again and again: a signal that comes before its handlers are there is lost
+            if waited_s % 1.0 == 0.0:
+                self._signal(child, signal.SIGINT if waited_s < 10.0 else signal.SIGQUIT)
+            await deferLater(self._reactor, _STOP_POLL_S, lambda: None)
+            waited_s += _STOP_POLL_S
         if self._temporary_run:
             shutil.rmtree(self._run, ignore_errors=True)
             self._run, self._temporary_run = self.directory / "run", False
@@ -291,6 +304,6 @@ class Embedded:
             self._lock = None
 
     @staticmethod
-    def _signal(child: _Program, name: str) -> None:
+    def _signal(child: _Program, number: int) -> None:
         with suppress(ProcessExitedAlready):
-            child.transport.signalProcess(name)  # type: ignore[union-attr]
+            child.transport.signalProcess(number)  # type: ignore[union-attr]

@@ -11,10 +11,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mizu.deferreds import shield_coroutine
-from mizu.errors import StoreBusy
 from mizu.interfaces import IClock, ILocationStore
 from mizu.model import Binding
-from mizu.store.postgres import DataProblem, Link, Pool
+from mizu.store.postgres import BadRow, Link, Pool
 from mizu.store.text import json_text
 
 #: One parameter, a JSON list of [aor, expires_at_s, bindings]; the newest node to write an aor wins.
@@ -142,12 +141,12 @@ class PostgresLocationStore:
 
     def _failed(self, failure: Failure, taken: dict[str, Sequence[Binding]]) -> None:
         self._writing = False
-        if isinstance(failure.value, DataProblem) and len(taken) == 1:
+        if isinstance(failure.value, BadRow) and len(taken) == 1:
             self.lost += 1
             self._log.error(
                 "registration of {aor} cannot be stored: {why}", aor=next(iter(taken)), why=failure.value
             )
-        elif isinstance(failure.value, DataProblem):
+        elif isinstance(failure.value, BadRow):
             self._writing = True
             shield_coroutine(self._one_by_one(taken)).addErrback(
                 lambda broken: self._log.failure("writing registrations", failure=broken)
@@ -169,7 +168,7 @@ class PostgresLocationStore:
             try:
                 await self._send(part)
                 self.written += len(part)
-            except DataProblem as why:
+            except BadRow as why:
                 if len(part) > 1:
                     items = list(part.items())
                     heap += [dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])]
@@ -178,7 +177,7 @@ class PostgresLocationStore:
                     self._log.error(
                         "registration of {aor} cannot be stored: {why}", aor=next(iter(part)), why=why
                     )
-            except StoreBusy:
+            except Exception:
                 for aor, bindings in part.items():
                     self._waiting.setdefault(aor, bindings)
         self._sent(None, {})

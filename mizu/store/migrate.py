@@ -53,12 +53,9 @@ async def migrate(link: Link) -> int:
     current = (await link.query("SELECT coalesce(max(version), 0) FROM schema_migration"))[0][0]
     known = migrations()
     if current > known[-1][0]:
-        raise ConfigError(
-            [
-                f"database.url: the database has schema version {current}, this mizu knows up to "
-                f"{known[-1][0]}; start the newer mizu that changed it, or restore a backup"
-            ]
-        )
+        problem = f"database.url: the database has schema version {current}, this mizu knows up to "
+        problem += f"{known[-1][0]}; start the newer mizu that changed it, or restore a backup"
+        raise ConfigError([problem])
     for version, name, sql in known:
         if version > current:
             _log.info("changing the database to schema version {version}: {name}", version=version, name=name)

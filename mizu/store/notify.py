@@ -22,7 +22,8 @@ _ROWS_MAX = 10_000  # more changes than this at once: reload everything
 _KEEP_S = 3600.0  # how long a change stays in the log
 _CLEAN_S = 300.0  # how often old ones are deleted
 _POLL = f"""SELECT pg_current_snapshot()::text, c.topic, c.key FROM (SELECT 1) one LEFT JOIN change c
- ON c.xid >= pg_snapshot_xmin(%(seen)s::pg_snapshot) AND NOT pg_visible_in_snapshot(c.xid, %(seen)s::pg_snapshot)
+ ON c.xid >= pg_snapshot_xmin(%(seen)s::pg_snapshot)
+ AND NOT pg_visible_in_snapshot(c.xid, %(seen)s::pg_snapshot)
  LIMIT {_ROWS_MAX + 1}"""
 _FIRST = "SELECT pg_current_snapshot()::text, NULL, NULL"
 _CLEAN = f"""DELETE FROM change WHERE changed_at < now() - interval '{_KEEP_S:.0f} s'

@@ -28,6 +28,7 @@ Rows = list[tuple[Any, ...]]
 
 IntegrityError = psycopg2.IntegrityError  #: a constraint refused the change
 UniqueViolation = psycopg2.errors.UniqueViolation
+BadRow = (psycopg2.DataError, psycopg2.IntegrityError)  #: what is in a row is the reason, not the database
 DataProblem = (
     psycopg2.DataError,
     psycopg2.IntegrityError,
@@ -85,6 +86,14 @@ def as_busy(failure: Failure) -> Failure:
     if isinstance(error, psycopg2.Error) and (is_dead(failure) or not isinstance(error, DataProblem)):
         return failure_of(StoreBusy(f"the database: {_first_line(error)}"))
     return failure
+
+
+def always_busy(failure: Failure) -> Failure:
+    """StoreBusy, whatever it was."""
+    failure = as_busy(failure)
+    if isinstance(failure.value, StoreBusy):
+        return failure
+    return failure_of(StoreBusy(f"the database: {_first_line(failure.value)}"))
 
 
 def failure_of(error: Exception) -> Failure:
@@ -196,6 +205,7 @@ class Link:
         self._connecting_since_s: float | None = None
         self.ready = False
         self.stopped = False
+        self.pass_retries = False  #: leave failures that a retry may cure to the user, who then retries
         self.problem = ""  #: why it is not ready, one line
 
     async def open(self) -> None:
@@ -293,7 +303,9 @@ class Link:
 
     def _idle(self, result: Any) -> Any:
         self._busy_since_s = None
-        return as_busy(result) if isinstance(result, Failure) and not _may_retry(result) else result
+        if not isinstance(result, Failure) or (self.pass_retries and _may_retry(result)):
+            return result
+        return as_busy(result)
 
 
 def _may_retry(failure: Failure) -> bool:
@@ -314,6 +326,8 @@ class Pool:
         self, make_link: Callable[[Callable[[Link], None]], Link], size: int, waiting_max: int
     ) -> None:
         self.links = [make_link(self._link_changed) for _ in range(size)]
+        for link in self.links:
+            link.pass_retries = True
         self._idle: list[Link] = []
         self._waiting: deque[tuple[Job, Deferred[Any]]] = deque()
         self._waiting_max = waiting_max

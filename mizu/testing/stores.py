@@ -222,7 +222,7 @@ class MemoryLocationStore:
 
 @implementer(ICallStore)
 class MemoryCallStore:
-    """Call rows in a dict: ``cdrs`` by call_id. Closes always succeed, as those of the real one in the end."""
+    """Call rows in a dict: ``cdrs`` by call_id. Closes always succeed, as the real ones do in the end."""
 
     def __init__(self, username: Callable[[int], str] = "#{}".format) -> None:
         self.faults = StoreFaults()
