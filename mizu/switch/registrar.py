@@ -98,6 +98,9 @@ class Registrar:
         except MizuError as error:
             self._refuse(tx, error)
             return
+        except Exception:
+            self._failed(None, tx)
+            return
         ensureDeferred(self._authorize(tx)).addErrback(self._failed, tx)
 
     async def _authorize(self, tx: ServerTransaction) -> None:
@@ -109,7 +112,8 @@ class Registrar:
         except MizuError as error:
             self._refuse(tx, error)
 
-    def _failed(self, failure: Failure, tx: ServerTransaction) -> None:
+    def _failed(self, failure: Failure | None, tx: ServerTransaction) -> None:
+        """:param failure: ``None``: the exception being handled."""
         self.log.failure("a REGISTER could not be served", failure)
         if not tx.final_sent:
             self._reply(tx, 500)

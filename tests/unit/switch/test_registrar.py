@@ -659,6 +659,39 @@ def test_an_answer_that_comes_too_late_is_dropped(office: Office) -> None:
     assert len(office.locations) == 0
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_fault_of_ours_is_answered_500_and_logged(
+    office: Office, clean_reactor: list[Any], known: bool
+) -> None:
+    """The phone is not left without an answer, whether the account was in the cache or not."""
+    if known:
+        office.register(PHONE)
+
+    def broken(aor: str, bindings: object) -> None:
+        raise RuntimeError("bug")
+
+    office.store.put = broken  # type: ignore[method-assign, assignment]
+    assert office.register(PHONE).status == 500
+    assert clean_reactor.pop().type is RuntimeError
+
+
+def test_a_foreign_kind_of_request_uri_is_not_our_domain() -> None:
+    """tel: and unknown schemes have no host that could be ours."""
+    office = Office(domains=["mizu.test"])
+    assert office.send(office.request(PHONE, credentials=False, uri="tel:+361234")).status == 403
+
+
+def test_a_stored_contact_that_cannot_be_read_does_no_harm(office: Office) -> None:
+    """Written by another version, say: it is compared as text and goes when its time is over."""
+    office.register("<sip:b@192.0.2.2>")
+    (binding,) = office.bindings()
+    office.locations.replace("alice", [replace(binding, contact="::", proto="tcp", received_port=7)])
+    assert office.register(PHONE).status == 200
+    assert len(office.contacts()) == 2
+    office.locations.close_stream(binding.local, binding.received_host, 7)
+    assert office.contacts() == ["sip:alice@192.0.2.1:5070"]
+
+
 def test_answers_name_the_server_when_they_shall() -> None:
     """``sip.user_agent``."""
     office = Office(server_name="mizu")
