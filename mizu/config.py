@@ -39,6 +39,10 @@ class SipConfig(Section):
     udp_max_request_bytes: int = setting(1300, "larger requests go by TCP (RFC 3261 18.1.1)", least=0)
     tls_certificate: str = setting("", "PEM file; empty: a self-signed one is made in the data directory")
     tls_key: str = setting("", "PEM file")
+    tls_authorities: str = setting(
+        "", "PEM file of those who may sign the certificates of peers we connect to; empty: the system's"
+    )
+    tls_verify: bool = setting(True, "refuse to connect to a peer whose certificate is not for its name")
     t1_s: float = setting(0.5, "round-trip estimate (RFC 3261 table 4)", least=0.01)
     t2_s: float = setting(4.0, "longest retransmission interval", least=0.01)
     t4_s: float = setting(5.0, "how long a message stays in the network", least=0.01)

@@ -454,7 +454,7 @@ async def test_outgoing_tls_checks_the_name(tables, tmp_path, name, works):
     from mizu.sip.transport.tls import self_signed
 
     trusted = self_signed(tmp_path / "own", [])
-    trusted._trust = trusted._certificate
+    trusted.trust(str(tmp_path / "own" / "sip.pem"))
     tables.certificates = trusted
     ours, receiver = tables()
     theirs, _ = tables()
@@ -470,6 +470,27 @@ async def test_outgoing_tls_checks_the_name(tables, tmp_path, name, works):
         assert ours.flow_to(hop) is flow
         other = Hop("tls", hop.host, hop.port, "other.example.com")
         assert ours.flow_to(other) is not flow  # its certificate was checked for another name
+
+
+async def test_verification_can_be_switched_off(tables):
+    """``sip.tls_verify = false``: for peers with a certificate that nobody signed."""
+    ours, receiver = tables(SipConfig(tls_verify=False, udp_buffer_bytes=65_536))
+    theirs, _ = tables()
+    ours.listen("tls:127.0.0.1:0")
+    for name in ("", "trunk.example.com"):
+        hop = Hop("tls", "127.0.0.1", theirs.listen("tls:127.0.0.1:0").port, name)
+        ours.flow_to(hop).send(options("TLS"))
+    await receiver.until(lambda: len(receiver.messages) == 2)
+
+
+async def test_authorities_that_cannot_be_read_are_a_clear_error(tables, tmp_path):
+    """The complaint names the setting and the file."""
+    for name, text in (("missing.pem", None), ("empty.pem", "")):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+        table, _ = tables(SipConfig(tls_authorities=str(tmp_path / name), udp_buffer_bytes=65_536))
+        with pytest.raises(ConfigError, match=f"sip.tls_authorities: .*{name}"):
+            table.listen("tls:127.0.0.1:0")
 
 
 async def test_a_name_that_no_certificate_can_have_is_no_flow(tables):

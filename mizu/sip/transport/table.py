@@ -143,6 +143,7 @@ class TransportTable:
             else:
                 names = [*([self._sip.advertise] if self._sip.advertise else []), *self._sip.domains]
                 self._certificates = self_signed(Path(self._data_dir) / "tls", names)
+            self._certificates.trust(self._sip.tls_authorities, self._sip.tls_verify)
         return self._certificates
 
     @property

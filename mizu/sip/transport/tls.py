@@ -4,14 +4,16 @@ import os
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from OpenSSL import crypto
+from OpenSSL import SSL, crypto
 from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from zope.interface import implementer
 
 from mizu.errors import ConfigError
 
@@ -26,20 +28,34 @@ CLIENTS_MAX = 100
 class Certificates:
     """Our certificate with its key, and the trust in those of others."""
 
-    def __init__(
-        self,
-        certificate: ssl.PrivateCertificate,
-        chain: list[crypto.X509],
-        trust: ssl.Certificate | None = None,
-    ) -> None:
-        """
-        :param chain: the intermediate certificates that are sent with it.
-        :param trust: the only certificate that others may have signed with; ``None``: the system's.
-        """
+    def __init__(self, certificate: ssl.PrivateCertificate, chain: list[crypto.X509]) -> None:
+        """:param chain: the intermediate certificates that are sent with it."""
         self._certificate = certificate
         self._chain = chain
-        self._trust = trust
+        self._trust: Any = None  # None: the system's
+        self._verify = True
         self._clients: dict[str, IOpenSSLClientConnectionCreator] = {}
+
+    def trust(self, authorities_path: str, verify: bool = True) -> None:
+        """
+        Say whom to believe, before the first :meth:`client`.
+
+        :param authorities_path: PEM file of those who may have signed; empty: the system's.
+        :param verify: false: believe everybody; the connection is then safe from listeners, not from forgers.
+        :raise ConfigError: the file cannot be used.
+        """
+        self._verify = verify
+        if not authorities_path:
+            return
+        try:
+            pem = Path(authorities_path).read_bytes()
+            found = [
+                ssl.Certificate.loadPEM(one.public_bytes(serialization.Encoding.PEM))
+                for one in x509.load_pem_x509_certificates(pem)
+            ]
+        except (OSError, ValueError) as error:
+            raise ConfigError([f"sip.tls_authorities: {authorities_path}: {_first_line(error)}"]) from error
+        self._trust = ssl.trustRootFromCertificates(found)  # type: ignore[no-untyped-call]
 
     def server(self) -> ssl.CertificateOptions:
         """For connections that come to us: TLS 1.2 or newer; a client need not have a certificate."""
@@ -62,10 +78,36 @@ class Certificates:
             options = ssl.optionsForClientTLS(
                 name, trustRoot=self._trust, clientCertificate=self._certificate
             )
+            if not self._verify:
+                options = _Believing(self.server().getContext(), name)
             if len(self._clients) >= CLIENTS_MAX:
                 del self._clients[next(iter(self._clients))]
             self._clients[name] = options
         return options
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Believing:
+    """A client that looks at no certificate, for ``sip.tls_verify = false``."""
+
+    def __init__(self, context: SSL.Context, name: str) -> None:
+        self._context = context
+        self._name = b"" if numeric(name) else name.encode("idna")
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if self._name:
+            connection.set_tlsext_host_name(self._name)
+        return connection
+
+
+def numeric(name: str) -> bool:
+    """Whether it is an address, not a name."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def load(certificate_path: str, key_path: str) -> Certificates:
