@@ -187,6 +187,15 @@ class Metrics:
         elif status >= 400:
             self.registrations_ineffective += 1
 
+    def registrations_counted(self, answers: Mapping[int, int]) -> None:
+        """Take over totals that the registrar keeps itself: REGISTERs by final status. For ``StatusBoard.feed``."""
+        self.registrations_attempted = sum(answers.values())
+        self.registrations_ok = sum(n for status, n in answers.items() if status < 300)
+        self.registrations_challenged = sum(answers.get(status, 0) for status in CHALLENGE_STATUSES)
+        self.registrations_ineffective = sum(
+            n for status, n in answers.items() if status >= 400 and status not in CHALLENGE_STATUSES
+        )
+
     def session_indicated(self, delay_s: float) -> None:
         """A caller got its first 18x, or a 200 without one, ``delay_s`` after its INVITE (RFC 6076 4.3.1)."""
         self.session_delay_ok.observe(delay_s)
@@ -302,6 +311,7 @@ class StatusBoard:
         self._started_at = clock.wall()
         self._sections: dict[str, Callable[[], Any]] = {}
         self._checks: dict[str, Callable[[], str]] = {}
+        self._feeds: list[Callable[[Metrics], None]] = []
         self._rates = {name: RateWindow() for name in self.RATES}
         self.sample()
 
@@ -315,8 +325,23 @@ class StatusBoard:
         """The server is ready while ``reason()`` gives an empty text; else the text says why it is not."""
         self._checks[name] = reason
 
+    def feed(self, update: Callable[[Metrics], None]) -> None:
+        """
+        Bring counters up to date from a part that counts for itself, before anybody reads them.
+
+        ``update`` sets attributes of the metrics, and costs the path of messages nothing.
+        """
+        self._feeds.append(update)
+
+    def refresh(self) -> Metrics:
+        """The counters of this moment."""
+        for update in self._feeds:
+            update(self.metrics)
+        return self.metrics
+
     def sample(self) -> None:
         """Take the samples that rates are made of; call once a second."""
+        self.refresh()
         now_s = self._clock.mono_s()
         for name, window in self._rates.items():
             window.sample(now_s, getattr(self.metrics, name))
@@ -339,6 +364,7 @@ class StatusBoard:
 
     def read(self) -> dict[str, Any]:
         """Everything, as ``/status`` shows it. Nothing secret may be hung up: anyone local can read it."""
+        self.refresh()
         not_ready = self.not_ready()
         facts: dict[str, Any] = {
             "state": "not_ready" if not_ready else "ready",

@@ -107,7 +107,7 @@ class BoardCollector(Collector):
         self._board = board
 
     def collect(self) -> Iterator[Metric]:
-        metrics = self._board.metrics
+        metrics = self._board.refresh()
         yield InfoMetricFamily("mizu", "the server", {"version": self._board.version})
         ready = GaugeMetricFamily("mizu_ready", "1: ready for calls")
         facts = self._board.read()

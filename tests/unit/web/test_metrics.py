@@ -137,3 +137,31 @@ def test_names_are_documented(pytestconfig: pytest.Config):
     names = [name + "_total" for name, _, _ in COUNTERS] + [name for name, _, _ in HISTOGRAMS]
     missing = [name for name in names if not re.search(rf"``{name}``", page)]
     assert not missing
+
+
+async def test_a_part_may_count_for_itself(web: Any):
+    """Its totals are fetched when somebody reads, and rates are made of them too."""
+    sent = 0
+
+    def update(metrics: Metrics) -> None:
+        metrics.messages_sent = sent
+
+    web.board.feed(update)
+    web.board.sample()
+    sent = 40
+    web.clock.now_s += 4
+    messages = (await (await web.get("/status")).json())["messages"]
+    assert (messages["sent"], messages["sent_per_s"]) == (40, 10.0)
+    assert samples(await (await web.get("/metrics")).text())["mizu_messages_sent_total", ()] == 40
+
+
+def test_registrations_may_be_counted_by_the_registrar():
+    """Totals by status give the same numbers as counting each answer."""
+    one, other = Metrics(), Metrics()
+    answers = {200: 49, 401: 50, 403: 1, 423: 2, 503: 3}
+    for status, times in answers.items():
+        for _ in range(times):
+            one.registration_answered(status, 0.001)
+    other.registrations_counted(answers)
+    assert one.ratios() == other.ratios()
+    assert one.registrations_ok == other.registrations_ok == 49
