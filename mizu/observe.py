@@ -188,7 +188,7 @@ class Metrics:
             self.registrations_ineffective += 1
 
     def registrations_counted(self, answers: Mapping[int, int]) -> None:
-        """Take over totals that the registrar keeps itself: REGISTERs by final status. For ``StatusBoard.feed``."""
+        """Take over totals of the registrar: REGISTERs by final status. For ``StatusBoard.feed``."""
         self.registrations_attempted = sum(answers.values())
         self.registrations_ok = sum(n for status, n in answers.items() if status < 300)
         self.registrations_challenged = sum(answers.get(status, 0) for status in CHALLENGE_STATUSES)
