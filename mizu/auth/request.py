@@ -116,6 +116,7 @@ class Authorizer:
         self._dummy = {name: secrets.token_hex(make(b"").digest_size) for name, make in ALGORITHMS.items()}
         self._asking: dict[CacheKey, list[Deferred[AuthAnswer | None]]] = {}
         self._last: tuple[Request, Decision] | None = None
+        self._newest: tuple[Request | None, Credentials | None, str] = (None, None, "")
         self.accepted = 0  #: requests let in, for metrics
         self.challenged = 0  #: challenges made, for metrics
         self.failures: dict[str, int] = {}  #: failed logins by code, for metrics
@@ -129,10 +130,10 @@ class Authorizer:
 
         :return: ``None``: take the request through a transaction and :meth:`authorize_now`.
         """
-        credentials = self._credentials(request)
+        credentials, nonce_is = self._read(request)
         if credentials is None:
             return None if self._open_backends else self._challenge(request)
-        if self._signer.check(credentials.nonce, self._clock.wall().timestamp()) == "bad":
+        if nonce_is == "bad":
             return self._failed(request, flow, credentials.username, "bad_nonce")
         return None
 
@@ -160,7 +161,7 @@ class Authorizer:
         if decision is not None:
             return decision
         self.cache.misses += 1
-        credentials = self._credentials(request)
+        credentials, _ = self._read(request)
         try:
             query = _query(request, flow, credentials)
             key = self._key(query)
@@ -197,11 +198,9 @@ class Authorizer:
     # ------------------------------------------------------------ deciding
 
     def _decide_now(self, request: Request, flow: Flow) -> Decision | None:
-        credentials = self._credentials(request)
+        credentials, nonce_is = self._read(request)
         if credentials is None:
             return self._without_credentials(request, flow)
-        now_s = self._clock.wall().timestamp()
-        nonce_is = self._signer.check(credentials.nonce, now_s)
         if nonce_is == "stale":
             return self._challenge(request, stale=True)
         if nonce_is == "bad":
@@ -289,6 +288,16 @@ class Authorizer:
         return _refused(busy)
 
     # ------------------------------------------------------------ pieces
+
+    def _read(self, request: Request) -> tuple[Credentials | None, str]:
+        """The credentials and what their nonce is; kept until the next request, because two steps ask."""
+        before, credentials, nonce_is = self._newest
+        if before is not request:
+            credentials, nonce_is = self._credentials(request), ""
+            if credentials is not None:
+                nonce_is = self._signer.check(credentials.nonce, self._clock.wall().timestamp())
+            self._newest = (request, credentials, nonce_is)
+        return credentials, nonce_is
 
     def _credentials(self, request: Request) -> Credentials | None:
         """The credentials that answer one of our challenges; ``None``: there are none."""

@@ -211,7 +211,9 @@ class Registrar:
 
     def expire(self) -> int:
         """Drop what has expired; call it every second or so. :return: addresses of record changed."""
-        changed = self._locations.expire(self._clock.wall().timestamp())
+        # A second's share of the table, should everything expire within two minutes.
+        limit = 1000 + self._locations.addresses // 100
+        changed = self._locations.expire(self._clock.wall().timestamp(), limit)
         self._announce(changed)
         return len(changed)
 
