@@ -12,7 +12,12 @@ from mizu.errors import ConfigError
 from mizu.settings import Listen, hints_of, read_values, split_address, unknown
 
 #: settings that name files; they count from the directory of the configuration file
-FILE_SETTINGS = (("sip", "tls_certificate"), ("sip", "tls_key"), ("plugins", "path"))
+FILE_SETTINGS = (
+    ("sip", "tls_certificate"),
+    ("sip", "tls_key"),
+    ("sip", "tls_authorities"),
+    ("plugins", "path"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,36 +145,40 @@ def _beside(file: str, value: Any) -> Any:
 
 
 def _check_sip(config: Config, reading: _Reading) -> None:
-    sip, seen, tls = config.sip, set(), False
+    sip = config.sip
     if reading.sound("sip", "listen"):
-        if not sip.listen:
-            reading.complain("sip", "listen", "at least one listener is needed, like udp:0.0.0.0:5060")
-        for spec in sip.listen:
-            try:
-                listen = Listen.parse(spec)
-            except ValueError as wrong:
-                reading.complain(
-                    "sip", "listen", f"{wrong}; a listener is like udp:0.0.0.0:5060 or tcp:[::]:5060"
-                )
-                continue
-            if listen.port and listen in seen:
-                reading.complain("sip", "listen", f"{spec!r} is there twice")
-            seen.add(listen)
-            tls = tls or listen.proto == "tls"
+        _check_listeners(sip.listen, reading)
     if bool(sip.tls_certificate) != bool(sip.tls_key) and reading.sound("sip", "tls_certificate", "tls_key"):
         missing = "tls_key" if sip.tls_certificate else "tls_certificate"
         reading.complain("sip", missing, "tls_certificate and tls_key belong together")
-    if tls:
-        for key in ("tls_certificate", "tls_key"):
-            path = getattr(sip, key)
-            if path and not os.access(path, os.R_OK):
-                reading.complain("sip", key, f"{path} cannot be read")
+    needed = ["tls_authorities"]
+    if any(spec.lower().startswith("tls:") for spec in sip.listen):
+        needed += ["tls_certificate", "tls_key"]
+    for key in needed:
+        path = getattr(sip, key)
+        if path and not os.access(path, os.R_OK):
+            reading.complain("sip", key, f"{path} cannot be read")
     if sip.advertise and not re.fullmatch(r"[A-Za-z0-9.-]+|\[?[0-9A-Fa-f:.]+\]?", sip.advertise):
         reading.complain("sip", "advertise", f"{sip.advertise!r} must be a host name or address without port")
     if not sip.realm or '"' in sip.realm or "\\" in sip.realm:
         reading.complain("sip", "realm", 'must be a text without " and \\')
     if sip.t1_s > sip.t2_s and reading.sound("sip", "t1_s", "t2_s"):
         reading.complain("sip", "t1_s", f"{sip.t1_s} is more than t2_s, {sip.t2_s}")
+
+
+def _check_listeners(specs: list[str], reading: _Reading) -> None:
+    if not specs:
+        reading.complain("sip", "listen", "at least one listener is needed, like udp:0.0.0.0:5060")
+    example, seen = "a listener is like udp:0.0.0.0:5060 or tcp:[::]:5060", set()
+    for spec in specs:
+        try:
+            listen = Listen.parse(spec)
+        except ValueError as wrong:
+            reading.complain("sip", "listen", f"{wrong}; {example}")
+            continue
+        if listen.port and listen in seen:
+            reading.complain("sip", "listen", f"{spec!r} is there twice")
+        seen.add(listen)
 
 
 def _check_numbers(config: Config, reading: _Reading) -> None:

@@ -72,8 +72,8 @@ def clean_reactor(request: pytest.FixtureRequest) -> Iterator[list[Failure]]:
 
     globalLogPublisher.addObserver(observe)
     yield failures
-    # Makes "Unhandled error in Deferred" appear now, in this test. The pure layer has no Deferreds, and half of
-    # all tests: there a look at the youngest objects will do, which takes a tenth of the time.
+    # Makes "Unhandled error in Deferred" appear now, in this test. The pure layer has no Deferreds, and half
+    # of all tests: there a look at the youngest objects will do, which takes a tenth of the time.
     gc.collect(0 if PURE_TESTS in request.path.parents else 2)
     globalLogPublisher.removeObserver(observe)
     left = [call for call in reactor.getDelayedCalls() if _what(call) not in before]  # type: ignore[attr-defined]
