@@ -21,6 +21,8 @@ from mizu.sip.transport.sink import Guard, MessageSink, Trace
 #: Messages of an outgoing connection that failed abruptly are reported as lost when the peer said nothing
 #: after them; so many are remembered.
 RECENT_MAX = 64
+#: ... and no longer than this, seconds (64*T1): by then their transactions are over.
+RECENT_S = 32.0
 
 #: What Twisted's transports take before they ask us to stop.
 _TRANSPORT_BUFFER_BYTES = 65_536
@@ -336,6 +338,8 @@ class StreamTransport(Protocol):
     def check(self, now_s: float) -> None:
         """Called now and then: end what has taken too long."""
         limits = self._owner.limits
+        if self._recent and now_s - self._active_s > RECENT_S:
+            self._recent.clear()  # what they hold on to would make an idle connection costly
         if self.state is State.OPENING:
             if now_s - self._since_s > limits.connection_open_s:
                 self.abort("was not open in time")

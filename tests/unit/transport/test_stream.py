@@ -356,3 +356,13 @@ def test_a_connection_is_a_flow(table):
     assert isinstance(connection, StreamTransport)
     assert (connection.proto, connection.reliable, connection.listener) == ("tcp", True, "tcp:192.0.2.1:5060")
     assert (connection.local, connection.remote) == (("192.0.2.1", 5060), PHONE)
+
+
+def test_an_idle_connection_holds_on_to_no_transaction(table, reactor):
+    """Half a minute after the last message nobody is told any more, and nothing is kept for telling."""
+    connection, _ = connect(table())
+    connection.send(b"x", lambda reason: pytest.fail("told"))
+    for _ in range(34):
+        reactor.advance(1)
+    assert not connection._recent
+    lose(connection, ConnectionLost)
