@@ -435,6 +435,19 @@ class Switchboard:
         self._calls.pop(call.call_id, None)
         self._check_empty()
 
+    def new_call_id(self) -> str:
+        return uuid4().hex
+
+    def begin_transfer(self, call: Call, account: Account, opened: CallOpened) -> None:
+        self._calls[call.call_id] = call
+        self.calls_begun += 1
+        if self.draining or len(self._calls) > self.settings.calls:
+            self.refused_busy += 1
+            call.refused(503, "overloaded")
+            return
+        uri = f"sip:{call.called_number}"
+        self._spawn(self._find_way(call, account, opened, uri, ""))
+
     def verify(self, tx: ServerTransaction, leg: Leg, accept: Callable[[], None]) -> None:
         self._spawn(self._verify(tx, leg, accept))
 

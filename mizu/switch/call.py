@@ -509,6 +509,9 @@ class Call:
 
     def _part(self, leg: Leg, ended_by: str, cause: str, bye: Sequence[Field]) -> None:
         """Hang up a leg, and the call of the party it talks to when that is another one."""
+        transfer = leg.transfer
+        if transfer is not None:
+            transfer.call_ended(leg)
         peer, leg.peer = leg.peer, None
         leg.hang_up(bye)
         if peer is not None and peer.call is not self and peer.peer is leg:

@@ -24,6 +24,7 @@ from mizu.switch.sent import LegRequest
 
 if TYPE_CHECKING:
     from mizu.switch.call import Call
+    from mizu.switch.refer import Transfer
 
 Pair = tuple[str, str]
 SDP: list[Field] = [("Content-Type", "content-type", "application/sdp")]
@@ -93,7 +94,7 @@ class Leg:
         self.answer_repeat: Repeater | None = None  #: our 2xx until its ACK
         self.answer_cseq = -1
         self.on_ack: Callable[[Request], None] | None = None
-        self.transfer: object | None = None  #: the transfer this party asked for, while it goes on
+        self.transfer: Transfer | None = None  #: the transfer this party takes part in, while it goes on
         self.refer_count = 0
         self.detached = False  #: transferred away: what it does no longer touches the call
         self._bye_after_ack = False
@@ -205,17 +206,28 @@ class Leg:
         """Answer a request of the dialog."""
         tx.respond(tx.request.reply(status, reason, fields=[*fields, *self.server_fields()], body=body))
 
+    def shown_number(self) -> str:
+        """The number this party is known by to others."""
+        if self.side == "caller":
+            return self.call.caller_number
+        return self.call.called_number
+
     def server_fields(self) -> tuple[Pair, ...]:
         name = self.ports.settings.server_name
         return (("Server", name),) if name else ()
 
     # ------------------------------------------------------------ descriptions
 
+    def next_description(self, body: bytes) -> bytes:
+        """The description as this party shall see it."""
+        if body and self.own_origin and self.session.local:
+            return continued(self.session.local, body)
+        return body
+
     def outgoing_description(self, body: bytes) -> bytes:
         """The description as this party shall see it; counts as sent."""
         if body:
-            if self.own_origin and self.session.local:
-                body = continued(self.session.local, body)
+            body = self.next_description(body)
             self.session.sent(body)
         return body
 

@@ -16,6 +16,7 @@ from mizu.switch.caller import CallerLeg
 from mizu.switch.fields import BYE, OTHER, OTHER_RESPONSE, body_fields, passed
 from mizu.switch.leg import SDP, Leg, LegState
 from mizu.switch.ports import ALLOW, SUPPORTED
+from mizu.switch.refer import refer
 
 if TYPE_CHECKING:
     from mizu.switch.sent import LegRequest
@@ -62,7 +63,8 @@ def bye(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
         leg.finish()
         return
     leg.state = LegState.LEAVING
-    leg.call.party_left(leg, fields)
+    if leg.transfer is None or not leg.transfer.party_left(leg):
+        leg.call.party_left(leg, fields)
     leg.finish()
 
 
@@ -381,5 +383,6 @@ METHODS: dict[str, Callable[[Leg, ServerTransaction, Dialog], None]] = {
     "MESSAGE": pass_on,
     "NOTIFY": notify,
     "SUBSCRIBE": subscribe,
+    "REFER": refer,
 }
 __all__ = ["METHODS", "SDP", "receive"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mizu.model import Account, CallAnswered, CallClosed
+from mizu.model import Account, CallAnswered, CallClosed, CallOpened
 from mizu.sip.dialog import Dialog
 from mizu.sip.flow import Flow
 from mizu.sip.outgoing import RequestSender
@@ -98,6 +98,13 @@ class Ports(Protocol):
 
     def remove(self, call: "Call") -> None:
         """The call is over and holds nothing any more."""
+
+    def new_call_id(self) -> str:
+        """The id of one more call."""
+
+    def begin_transfer(self, call: "Call", account: Account, opened: CallOpened) -> None:
+        """Write the row of the call a REFER asks for and find its routes; ``call.routed()`` or
+        ``call.refused()`` follows."""
 
     def verify(self, tx: ServerTransaction, leg: "Leg", accept: Callable[[], None]) -> None:
         """A request of the leg's dialog came from another address: make its sender prove the account, then
