@@ -1,6 +1,7 @@
 """Call rows (CDRs) in PostgreSQL. What gathers while a commit is under way goes in the next one together."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -94,10 +95,16 @@ class PostgresCallStore:
         self._timer: IDelayedCall | None = None
         self._flushed: Deferred[None] | None = None
         self._closed = False
+        self._open: dict[str, datetime] = {}  # setup times of rows not closed yet, oldest first
         self.written = 0  #: rows, for metrics
         self.statements = 0  #: round trips, for metrics
         self.lost = 0  #: rows that PostgreSQL would not take for what is in them
         self._log = Logger()
+
+    @property
+    def open_since(self) -> datetime | None:
+        """When the oldest call began whose row is open; ``None``: there is none."""
+        return next(iter(self._open.values()), None)
 
     @property
     def waiting(self) -> int:
@@ -111,6 +118,7 @@ class PostgresCallStore:
         if self.waiting >= self._queue_max:
             return fail(StoreBusy("too many call rows wait for the database"))
         self._next.opens.append(call)
+        self._open[call.call_id] = call.setup_at
         return self._wait_for(call)
 
     def answer(self, call: CallAnswered) -> Deferred[None]:
@@ -162,7 +170,6 @@ class PostgresCallStore:
 
     def _sent(self, _: None, batch: _Batch) -> None:
         self._flying = None
-        self.written += len(batch)
         if not len(self._next):
             self._written_all()
         elif self._flushed is not None or len(self._next) >= _ROWS_MAX:
@@ -171,6 +178,14 @@ class PostgresCallStore:
             self._kick(self._sent_at_s + _PACE_S - self._reactor.seconds())
         else:
             self._kick(_CLOSE_PACE_S)
+        self._committed(batch)
+
+    def _committed(self, batch: _Batch) -> None:
+        self.written += len(batch)
+        for call in batch.closes:
+            self._open.pop(call.call_id, None)
+        for call_id in batch.undo:
+            self._open.pop(call_id, None)
         for item in (*batch.opens, *batch.answers):
             batch.waiters[id(item)].callback(None)
 
@@ -188,6 +203,8 @@ class PostgresCallStore:
         waited = self._next.take_waiting()
         self._refuse(busy, batch)
         self._refuse(busy, waited)
+        for call in waited.opens:
+            self._open.pop(call.call_id, None)
         if self._flushed is not None:
             self._written_all()
         elif len(self._next):
@@ -224,9 +241,7 @@ class PostgresCallStore:
                 self._give_back(part)
                 self._refuse(always_busy(failure_of(error)), part)
             else:
-                self.written += len(part)
-                for item in (*part.opens, *part.answers):
-                    part.waiters[id(item)].callback(None)
+                self._committed(part)
         self._sent(None, _Batch())
 
     def _written_all(self) -> None:

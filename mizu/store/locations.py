@@ -31,7 +31,7 @@ ON CONFLICT (aor) DO UPDATE SET node = excluded.node, expires_at = excluded.expi
 )
 _WRITE = "EXECUTE location_write (%s, %s)"
 _LOAD = """SELECT l.aor, l.bindings FROM location l JOIN account a ON a.username = l.aor
- WHERE l.aor > %s AND l.expires_at > now() ORDER BY l.aor LIMIT 1000"""
+ WHERE l.aor > %s AND l.expires_at > now() ORDER BY l.aor LIMIT 500"""
 _PURGE = "DELETE FROM location WHERE expires_at < now() - interval '1 hour'"
 
 _ROWS_MAX = 500  # in one statement
@@ -212,7 +212,7 @@ class PostgresLocationStore:
             self._timer = None
 
     def load(self) -> Deferred[Sequence[Binding]]:
-        """See the interface. Reads pages of 1,000, so that the reactor is never held for long."""
+        """See the interface. Reads pages of 500, so that the reactor is never held for long."""
         return shield_coroutine(self._load())
 
     async def _load(self) -> Sequence[Binding]:

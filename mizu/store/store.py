@@ -5,6 +5,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,10 @@ _BEAT_S = 5.0  # between signs of life
 _FLUSH_MAX_S = 10.0  # a clean stop waits so long for the last rows
 _LOCATIONS_WAITING_MAX = 500_000
 _BEAT = """INSERT INTO node (name, started_at, seen_at, calls_since)
- VALUES (%(node)s, now(), now(), %(since)s)
- ON CONFLICT (name) DO UPDATE SET seen_at = now(), calls_since = excluded.calls_since"""
-_STARTED = "UPDATE node SET started_at = now() WHERE name = %(node)s"
-_SINCE = """SELECT coalesce(min(setup_at), now()) FROM call
- WHERE node = %(node)s AND end_at IS NULL AND setup_at >= %(since)s"""
+ VALUES (%(node)s, %(now)s, %(now)s, %(since)s)
+ ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at, calls_since = excluded.calls_since"""
+_STARTED = "UPDATE node SET started_at = seen_at WHERE name = %(node)s"
+_OPENING_S = 60.0  # from the INVITE to the row of its call at most
 
 
 class Store:
@@ -60,14 +60,13 @@ class Store:
         self._tick.clock = reactor
         self._beat_mono_s = 0.0
         self._beating = False
-        self._since: Any = None  # no open call of this node began before
         self._lock: int | None = None
         self._was_healthy = False
         self._stopping = False
         self._pause: Deferred[None] | None = None
         self._preparing: Link | None = None
         self.state = "stopped"  #: stopped, starting, waiting, ready, stopping
-        self.problem = ""  #: why it is not ready, one line without secrets
+        self._problem = ""
         self.schema_version = 0
         settings = {
             "statement_timeout": f"{config.statement_timeout_s * 1000:.0f}",
@@ -133,7 +132,7 @@ class Store:
         return {
             "state": self.state,
             "healthy": self.healthy,
-            "problem": self._why(),
+            "problem": self.problem,
             "place": redacted(self._where()),
             "embedded": self.embedded is not None,
             "embedded_restarts": self.embedded.restarts if self.embedded is not None else 0,
@@ -152,13 +151,15 @@ class Store:
             "changes_seen": self.changes.version,
         }
 
-    def _why(self) -> str:
+    @property
+    def problem(self) -> str:
+        """Why it is not healthy, one line without secrets; empty: it is."""
         if self.healthy:
             return ""
         if self.embedded is not None and self.embedded.problem:
             return self.embedded.problem
         links = [*self._links, *self._pool.links]
-        return self.problem or next((link.problem for link in links if link.problem), "")
+        return self._problem or next((link.problem for link in links if link.problem), "")
 
     def start(self) -> Deferred[None]:
         """
@@ -191,7 +192,7 @@ class Store:
             await deferLater(self._reactor, 0.01, lambda: None)
             if self._stopping:
                 return
-        self.state, self.problem = "ready", ""
+        self.state, self._problem = "ready", ""
         await self.changes.poll()
         self._watch()
 
@@ -222,11 +223,11 @@ class Store:
                 await self._adopt(link)
                 return
             except StoreBusy as busy:
-                self.state, self.problem = "waiting", str(busy)
+                self.state, self._problem = "waiting", str(busy)
                 self._log.warn(
                     "the database {place} is not there: {problem}; next attempt in {delay_s} s",
                     place=redacted(self._where()),
-                    problem=self.problem,
+                    problem=self._problem,
                     delay_s=round(delay_s, 1),
                 )
             finally:
@@ -246,10 +247,15 @@ class Store:
             self._log.warn(
                 "{count} calls were left open by the last run: closed as orphans", count=len(orphans)
             )
-        self._since = (await link.query("SELECT now()"))[0][0]
-        await link.operate(_BEAT, {"node": self.node, "since": self._since})
+        await link.operate(_BEAT, self._life())
         await link.operate(_STARTED, {"node": self.node})
         self._beat_mono_s = self._clock.mono_s()
+
+    def _life(self) -> dict[str, object]:
+        """The sign of life. Times are of this node's clock, as those of its calls."""
+        now = self._clock.wall()
+        since = (self.calls.open_since or now) - timedelta(seconds=_OPENING_S)
+        return {"node": self.node, "now": now, "since": since}
 
     def _call_link_changed(self, link: Link) -> None:
         if link.ready:
@@ -268,7 +274,7 @@ class Store:
         if self.healthy:
             self._log.info("the database {place} is there", place=redacted(self._where()))
         else:
-            self._log.error("the database is gone: {problem}", problem=self._why())
+            self._log.error("the database is gone: {problem}", problem=self.problem)
 
     def _check(self) -> None:
         """Each ``poll_s``: silent servers, missed changes, the sign of life."""
@@ -287,9 +293,7 @@ class Store:
 
     async def _beat(self) -> None:
         try:
-            rows = await self._reports.query(_SINCE, {"node": self.node, "since": self._since})
-            await self._reports.operate(_BEAT, {"node": self.node, "since": rows[0][0]})
-            self._since = rows[0][0]
+            await self._reports.operate(_BEAT, self._life())
             self._beat_mono_s = self._clock.mono_s()
         except StoreBusy:
             pass  # the next one will do

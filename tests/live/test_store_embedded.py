@@ -77,7 +77,7 @@ def opened() -> CallOpened:
 
 
 async def test_a_second_start_keeps_the_data(make, directory):
-    """Stopped in order and started again: the account is there, the socket is private, no TCP port is open."""
+    """Stopped in order and started again: the account is there, the socket is private, no TCP port."""
     first = make(directory / "var")
     await first.start()
     await first.accounts.add("alice", {}, {})

@@ -179,13 +179,14 @@ async def test_a_deadlock_is_tried_again(store):
 
 
 async def test_killed_connections_come_back(store):
-    """Idle and busy connections that the server ends are rebuilt; calls meanwhile get StoreBusy, not an error."""
+    """Idle and busy connections that the server ends are rebuilt; callers hear StoreBusy."""
     busy = store._pool.query("SELECT pg_sleep(0.4)")
     busy.addErrback(lambda failure: failure.trap(StoreBusy))
     await wait(0.05)
     database = store._parameters["dbname"]
     shared_postgres().sql(
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'mizu'"
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        " AND application_name = 'mizu'"
     )
     await busy
     await until(lambda: store.status()["connections"] == store.status()["connections_wanted"])
@@ -239,7 +240,7 @@ async def test_closes_wait_out_an_outage_and_opens_are_refused(own, clean_reacto
 
 
 async def test_no_open_is_reported_wrong_when_connections_break(store):
-    """Backends are killed under load: what open promised is there, what it refused is not, closes all arrive."""
+    """Backends are killed under load: what open promised is there, what it refused is not."""
     kept, refused, running = [], [], []
 
     def note(call):

@@ -71,7 +71,8 @@ async def test_every_table_and_column_has_a_comment(node, empty_database_url):
     undocumented = await store._reports.query(
         """SELECT c.relname, a.attname FROM pg_class c
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0 OR a.attrelid = c.oid AND a.attnum = 0
-           WHERE c.relkind IN ('r', 'v', 'p') AND c.relnamespace = 'public'::regnamespace AND NOT a.attisdropped
+           WHERE c.relkind IN ('r', 'v', 'p') AND c.relnamespace = 'public'::regnamespace
+           AND NOT a.attisdropped
            AND col_description(c.oid, a.attnum) IS NULL
            UNION ALL SELECT c.relname, '' FROM pg_class c
            WHERE c.relkind IN ('r', 'v', 'p') AND c.relnamespace = 'public'::regnamespace
