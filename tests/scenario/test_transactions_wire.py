@@ -14,6 +14,7 @@ from mizu.testing import (
     FakeWire,
     FaultFound,
     Faults,
+    PeerCall,
     RandomFaults,
     SipPeer,
     run_with_each_fault,
@@ -253,7 +254,7 @@ def test_calls_on_a_very_bad_network_end_and_leave_nothing(seed: int) -> None:
     ways = [
         lambda call: (call.ring(), call.answer()),
         lambda call: call.reject(486),
-        lambda call: call.ring(),
+        PeerCall.ring,
     ]
     bob.on_call = lambda call: ways[len(bob.calls) % 3](call)
     calls = []
