@@ -34,8 +34,9 @@ _Key = tuple[str, str, int]  # protocol, remote host, remote port
 class StreamListener:
     """A TCP or TLS port of ours."""
 
-    def __init__(self, proto: str, host: str, port: Any) -> None:
+    def __init__(self, proto: str, host: str, port: Any, certificates: Certificates | None) -> None:
         self.proto = proto
+        self.certificates = certificates
         self._port = port
         self.host, self.port = host, int(port.getHost().port)
         shown = f"[{host}]" if ":" in host else host
@@ -114,7 +115,7 @@ class Connections:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise CannotListen(f"{proto}:{host}:{port}: {reason}") from error
-        listener = StreamListener(proto, host, opened)
+        listener = StreamListener(proto, host, opened, certificates)
         factory.listen_as(listener, certificates)
         return listener
 
@@ -139,6 +140,9 @@ class Connections:
             return None
         local = self._local_towards(listener.host, listener.port, host)
         connection = StreamTransport(self, listener.proto, listener.name, local, remote)
+        connection.reopened_by(
+            lambda port: self.open(Hop(listener.proto, host, port), listener, listener.certificates)
+        )
         self._unproven[connection] = self.now()
         self._add(connection)
         return connection

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mizu.config import LimitsConfig
+from mizu.sip.locate import DEFAULT_PORT
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.parser import PING, PONG, BadMessage, StreamFramer
 from mizu.sip.transport.report import TransportReport
@@ -105,6 +106,8 @@ class StreamTransport(Protocol):
         self._blocked_bytes = -1  # -1: the transport takes what we write; else written since it does not
         self._recent: deque[Callable[[str], None]] = deque(maxlen=RECENT_MAX)
         self._abandon: Callable[[], None] | None = None
+        self._sent_by_port = 0  # of the last request's Via; 0: no request has come
+        self._reopen: Callable[[int], StreamTransport | None] | None = None
 
     # ------------------------------------------------------------ as a flow
 
@@ -132,7 +135,20 @@ class StreamTransport(Protocol):
             self._waiting.append((data, on_error))
             self._waiting_bytes += len(data)
         else:
-            self._tell(on_error, "the connection is closed")
+            again = self._opened_again() if data.startswith(b"SIP/2.0 ") else None
+            if again is None:
+                self._tell(on_error, "the connection is closed")
+            else:
+                again.send(data, on_error)
+
+    def _opened_again(self) -> "StreamTransport | None":
+        """
+        For a response whose connection has gone: a new one to where the request came from, at the port of its
+        Via (RFC 3261 18.2.2).
+        """
+        if self._reopen is None or not self._sent_by_port:
+            return None
+        return self._reopen(self._sent_by_port)
 
     def _write(self, data: bytes, on_error: Callable[[str], None] | None) -> None:
         if self._owner.trace is not None:
@@ -219,6 +235,7 @@ class StreamTransport(Protocol):
                 self._traced("in", message.to_bytes())
             if isinstance(message, Request):
                 message.stamp_source(*self.remote)
+                self._sent_by_port = message.via.port or DEFAULT_PORT[self.proto]
             self.addMessage(message)
         except Exception:
             self._owner.report.bug(self._name())
@@ -303,6 +320,10 @@ class StreamTransport(Protocol):
         self.send(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
     # ------------------------------------------------------------ ends
+
+    def reopened_by(self, reopen: "Callable[[int], StreamTransport | None]") -> None:
+        """:param reopen: connects to a port of the same peer."""
+        self._reopen = reopen
 
     def opening_by(self, abandon: Callable[[], None]) -> None:
         """:param abandon: stops the attempt to connect."""

@@ -36,7 +36,7 @@ class Transport(StringTransport):
 
 
 class Listener:
-    proto, host, port, name = "tcp", "192.0.2.1", 5060, "tcp:192.0.2.1:5060"
+    proto, host, port, name, certificates = "tcp", "192.0.2.1", 5060, "tcp:192.0.2.1:5060", None
 
 
 @pytest.fixture
@@ -366,3 +366,33 @@ def test_an_idle_connection_holds_on_to_no_transaction(table, reactor):
         reactor.advance(1)
     assert not connection._recent
     lose(connection, ConnectionLost)
+
+
+@pytest.mark.parametrize(("via", "port"), [("192.0.2.9:5070", 5070), ("192.0.2.9", 5060)])
+def test_an_answer_outlives_its_connection(table, reactor, sink, options, via, port):
+    """It goes to the port of the Via over a new connection (RFC 3261 18.2.2); a request does not."""
+    connection, _ = connect(table())
+    connection.dataReceived(options(via=f"SIP/2.0/TCP {via};branch=z9hG4bK1"))
+    lose(connection, ConnectionDone)
+    told: list[str] = []
+    connection.send(b"OPTIONS sip:a@b SIP/2.0", told.append)
+    assert len(told) == 1
+    assert reactor.tcpClients == []
+    connection.send(b"SIP/2.0 200 OK", told.append)
+    (client,) = reactor.tcpClients
+    assert client[:2] == ("192.0.2.9", port)
+    transport = Transport()
+    client[2].buildProtocol(None).makeConnection(transport)
+    assert transport.value() == b"SIP/2.0 200 OK"
+    assert len(told) == 1
+    lose(client[2].buildProtocol(None), ConnectionDone)
+
+
+def test_an_answer_nobody_asked_for_opens_no_connection(table, reactor):
+    """Without a request there is no Via to go by."""
+    connection, _ = connect(table())
+    lose(connection, ConnectionDone)
+    told: list[str] = []
+    connection.send(b"SIP/2.0 200 OK", told.append)
+    assert len(told) == 1
+    assert reactor.tcpClients == []
