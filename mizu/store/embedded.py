@@ -63,7 +63,7 @@ class _Program(ProcessProtocol):
         self.lines: deque[str] = deque(maxlen=40)
         self.ended: Deferred[int] = Deferred()
         self.alive = True
-        self._tell = tell
+        self.tell = tell
         self._rest = b""
 
     def outReceived(self, data: bytes) -> None:
@@ -73,7 +73,7 @@ class _Program(ProcessProtocol):
             line = raw.decode("utf-8", "replace").strip()
             if line:
                 self.lines.append(line)
-                if self._tell and not line.startswith(("LOG:", "HINT:")):
+                if self.tell and not line.startswith(("LOG:", "HINT:")):
                     _log.info("PostgreSQL: {line}", line=line)
 
     errReceived = outReceived
@@ -290,6 +290,8 @@ class Embedded:
             self._timer.cancel()
             self._timer = None
         child, waited_s = self._child, 0.0
+        if child is not None:
+            child.tell = False  # that connections end now is no news
         while child is not None and child.alive:
             # again and again: a signal that comes before its handlers are there is lost
             if waited_s % 1.0 == 0.0:

@@ -1,5 +1,8 @@
 """The database is slow, refuses, dies: callers hear StoreBusy, nothing is spoiled, all heals."""
 
+import os
+import shutil
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -63,6 +66,7 @@ async def own(tmp_path) -> AsyncIterator:
     yield store, server
     await store.stop()
     server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def opened(**fields) -> CallOpened:
@@ -196,6 +200,29 @@ async def test_killed_connections_come_back(store):
     await store.accounts.add("after", {}, {})
     await until(lambda: "after" in seen or None in seen)
     await store.calls.open(opened())
+
+
+async def test_a_server_that_falls_silent_is_given_up(own):
+    """A backend that neither answers nor closes (here: stopped) is left; another connection takes over."""
+    store, _ = own
+    backends = [
+        (await link.query("SELECT pg_backend_pid()"))[0][0]
+        for link in (store._call_link, store._location_link)
+    ]
+    for backend in backends:
+        os.kill(backend, signal.SIGSTOP)
+    try:
+        waiting = store.calls.open(opened())
+        store.locations.put("alice", [])
+        with pytest.raises(StoreBusy):
+            await waiting
+        await until(lambda: store.healthy)
+        await store.calls.open(opened())
+        await store.locations.flush()
+        assert store.locations.waiting == 0
+    finally:
+        for backend in backends:
+            os.kill(backend, signal.SIGCONT)
 
 
 async def test_one_bad_row_does_not_stop_the_others(store):
