@@ -130,7 +130,7 @@ class Outgoing:
     def on_response(self, response: Response, tx: ClientTransaction) -> None:
         """See :class:`ClientUser`."""
         if tx.request is not self.request:
-            return  # of an address that was given up; a 2xx among them is answered by nobody and ends there
+            return  # of an address that was given up; a 2xx from there comes as a stray response
         self.tx = tx
         if response.status >= 200:
             if response.status == 503 and not self._done and self._more():

@@ -7,7 +7,7 @@ No socket, no clock: messages leave through a :class:`~mizu.sip.flow.Flow`, time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mizu.sip.flow import Flow
+from mizu.sip.flow import Flow, Hop, Transports
 from mizu.sip.message import Request, Response
 from mizu.sip.timers import Deadline, DeadlineHeap, Lingering, TimerSettings
 from mizu.sip.transaction_tables import (
@@ -75,7 +75,7 @@ class Surroundings:
     """What all transactions of one layer share."""
 
     __slots__ = ("ack_received", "counts", "deadlines", "drop_client", "drop_server", "lingering", "now",
-                 "settle_client", "settle_server", "start", "timers")  # fmt: skip
+                 "settle_client", "settle_server", "start", "timers", "transports")  # fmt: skip
 
     def __init__(
         self, now: Callable[[], float], deadlines: DeadlineHeap, timers: TimerSettings, counts: Counts
@@ -90,6 +90,7 @@ class Surroundings:
         self.settle_server: Callable[[ServerTransaction], None]
         self.settle_client: Callable[[ClientTransaction], None]
         self.ack_received: Callable[[Request, Flow], None]
+        self.transports: Transports | None
         self.start: Callable[[Request, Flow, bytes, str, ClientUser], ClientTransaction]
 
 
@@ -158,8 +159,20 @@ class ServerTransaction(Machine):
     The four callbacks are ``None`` until somebody wants to know.
     """
 
-    __slots__ = ("cancelled", "final_sent", "flow", "key", "on_ack", "on_cancel", "on_error", "on_timeout",
-                 "request", "to_tag", "wire")  # fmt: skip
+    __slots__ = (
+        "_reopened",
+        "cancelled",
+        "final_sent",
+        "flow",
+        "key",
+        "on_ack",
+        "on_cancel",
+        "on_error",
+        "on_timeout",
+        "request",
+        "to_tag",
+        "wire",
+    )
 
     def __init__(self, request: Request, flow: Flow, key: Key, shared: Surroundings) -> None:
         self.state = self.first_state
@@ -168,6 +181,7 @@ class ServerTransaction(Machine):
         self.flow = flow  #: answers go here
         self.key = key
         self.final_sent = False  #: a final response was handed to the transport
+        self._reopened = False
         self.cancelled = False  #: a CANCEL for this INVITE came before its final response
         self.to_tag = ""  #: To tag of our answers, as far as one was sent; INVITE only
         self.wire = b""  #: the newest response, as sent
@@ -194,7 +208,25 @@ class ServerTransaction(Machine):
     def failed(self, reason: str) -> None:
         """A transport could not deliver our response (18.4)."""
         self._shared.counts.errors += 1
-        self.step("error", reason)
+        again = self._reopen()
+        if again is None:
+            self.step("error", reason)
+        else:
+            self.flow = again
+            again.send(self.wire, self.failed)
+
+    def _reopen(self) -> Flow | None:
+        """
+        The connection the request came over is gone: once, a new one to where its Via says (18.2.2).
+
+        A transaction that is over may still do this; it answers a request, whatever the tables forgot.
+        """
+        transports, flow, via = self._shared.transports, self.flow, self.request.via
+        if transports is None or not flow.reliable or self._reopened:
+            return None
+        self._reopened = True
+        port = via.port or (5061 if flow.proto == "tls" else 5060)
+        return transports.flow_to(Hop(flow.proto, flow.remote[0], port, via.host), flow.listener)
 
     def _end(self) -> None:
         self._shared.drop_server(self)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from mizu.errors import MizuError, Overloaded
-from mizu.sip.flow import Flow
+from mizu.sip.flow import Flow, Transports
 from mizu.sip.grammar import BadMessage
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.timers import DeadlineHeap, Lingering, TimerSettings
@@ -83,6 +83,7 @@ class TransactionLayer:
         answers kept for repeated requests are forgotten first; when there is none, new requests get 503 with
         ``Retry-After``, without state.
     :param token: gives a new unguessable word of token characters.
+    :param transports: with it, a response whose stream connection is gone goes over a new one (18.2.2).
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class TransactionLayer:
         timers: TimerSettings | None = None,
         limit: int = 200_000,
         token: Callable[[], str] = random_token,
+        transports: Transports | None = None,
     ) -> None:
         self.user = user
         self.deadlines = deadlines
@@ -117,6 +119,7 @@ class TransactionLayer:
         shared.settle_client = self._settle_client
         shared.ack_received = self._ack_received
         shared.start = self.start
+        shared.transports = transports
         for timer, delay_s in (("D", timers.d_s), ("I", timers.i_s), ("L", timers.l_s), ("M", timers.m_s)):
             shared.lingering[timer] = Lingering(deadlines, delay_s, _ender(f"timer {timer}"))
         self._timer_j: Lingering[Key] = Lingering(deadlines, timers.j_s, self._forget_answer)
@@ -142,7 +145,10 @@ class TransactionLayer:
                 if message.method != "ACK":
                     self._refuse(message, flow, bad.sip_status)
         elif isinstance(message, Response):
-            self._receive_response(message, flow)
+            try:
+                self._receive_response(message, flow)
+            except BadMessage:
+                self.tallies.stray += 1  # a response nobody can read is no response
 
     def _receive_request(self, request: Request, flow: Flow) -> None:
         method = request.method

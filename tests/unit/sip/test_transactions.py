@@ -3,6 +3,7 @@
 import pytest
 
 from mizu.errors import MizuError, Overloaded, StoreBusy
+from mizu.sip.flow import Hop
 from mizu.sip.message import Request
 from mizu.sip.transactions import ServerTransaction, TransactionLayer, random_token
 from mizu.testing import FakeClock, RecordedFlow, RecordedUser
@@ -254,6 +255,55 @@ def test_tokens_are_long_and_never_the_same() -> None:
     tokens = {random_token() for _ in range(1000)}
     assert len(tokens) == 1000
     assert {len(token) for token in tokens} == {18}
+
+
+def test_a_response_nobody_can_read_is_dropped() -> None:
+    """Its CSeq names no number: counted, no error."""
+    rig = Rig()
+    response = rig.request("OPTIONS").reply(200)
+    response.set("CSeq", "many OPTIONS")
+    rig.layer.receive(response, rig.flow)
+    assert rig.user.events == []
+    assert rig.layer.tallies.stray == 1
+
+
+# ---------------------------------------------------------------- lost connections, 18.2.2
+
+
+class OneTransport:
+    """Gives one flow for every hop and notes the hops."""
+
+    def __init__(self, flow: RecordedFlow) -> None:
+        self.flow, self.hops = flow, []
+
+    def flow_to(self, hop: Hop, listener: str = "") -> RecordedFlow:
+        self.hops.append((hop.proto, hop.host, hop.port))
+        return self.flow
+
+    def flow_of(self, listener: str, host: str, port: int) -> None:
+        return None
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+def test_a_response_whose_connection_is_gone_goes_over_a_new_one(method: str) -> None:
+    """To the source address and the port of the Via, once; then the failure is told."""
+    rig = Rig()
+    new = RecordedFlow(proto="tcp")
+    transports = OneTransport(new)
+    layer = TransactionLayer(rig.user, rig.clock.deadlines, rig.clock.mono_s, transports=transports)
+    gone = RecordedFlow(proto="tcp", remote=("10.0.0.7", 40001))
+    gone.fault = "connection closed"
+    layer.receive(rig.request(method, sent_by="phone:5070"), gone)
+    errors: list[str] = []
+    tx = rig.user.transactions[0]
+    tx.on_error = errors.append
+    respond(tx, 200)
+    assert transports.hops == [("tcp", "10.0.0.7", 5070)]
+    assert new.summary == ["200"]
+    assert errors == []
+    new.on_error("refused")
+    assert errors == ["refused"]
+    assert len(transports.hops) == 1
 
 
 # ---------------------------------------------------------------- limits
