@@ -336,3 +336,24 @@ def test_an_ack_waits_for_its_address() -> None:
     sent.resend()
     rig.resolver.waiting[0]([A, B])
     assert rig.flow(B).summary == ["ACK"]
+
+
+def test_an_error_of_an_attempt_that_was_given_up_changes_nothing() -> None:
+    """Its ACK could not be sent, for instance; the newer attempt counts."""
+    rig = Rig(A, B)
+    rig.send()
+    late = rig.flow(A).on_error
+    rig.answer(A, 503)
+    late_ack = rig.flow(A).on_error
+    for on_error in (late, late_ack):
+        on_error("unreachable")
+    rig.answer(B, 200)
+    assert rig.user.events == [("response", 200)]
+
+
+def test_an_ack_without_any_listener_goes_nowhere() -> None:
+    """The peer will repeat its 2xx and give up."""
+    rig = Rig(A)
+    rig.transports.absent = {("udp", A.host)}
+    rig.sender.send_ack(request("ACK")).resend()
+    assert rig.transports.flows == {}

@@ -452,3 +452,42 @@ def test_open_transactions_are_counted_by_machine_and_state() -> None:
         "client completed": 1,
     }
     assert len(rig.layer) == 7
+
+
+def test_settled_client_transactions_are_bounded_too() -> None:
+    """At the limit the oldest stops swallowing repetitions."""
+    rig = Rig(limit=2)
+    sent = []
+    for number in range(4):
+        tx = rig.layer.request(rig.request("OPTIONS", number), rig.flow, rig.user)
+        rig.layer.receive(tx.request.reply(200), rig.flow)
+        sent.append(tx)
+    assert len(rig.layer) == 2
+    rig.layer.receive(sent[3].request.reply(200), rig.flow)
+    assert rig.layer.tallies.stray == 0
+    rig.layer.receive(sent[0].request.reply(200), rig.flow)
+    assert rig.layer.tallies.stray == 1
+    rig.clock.run_until_idle()
+    assert len(rig.layer) == 0
+
+
+def test_an_input_without_a_row_is_counted_and_changes_nothing() -> None:
+    """It cannot happen; if it does, the server goes on."""
+    rig = Rig()
+    tx = rig.new("INVITE")
+    tx.step("timer K")
+    assert tx.state == "proceeding"
+    assert rig.layer.tallies.unexpected == 1
+
+
+def test_who_holds_an_ended_transaction_keeps_nothing_else_alive() -> None:
+    """Callbacks and users are let go, so that calls are freed without the cycle collector."""
+    rig = Rig()
+    client = rig.layer.request(rig.request("BYE"), rig.flow, rig.user)
+    rig.layer.receive(client.request.reply(200), rig.flow)
+    assert client.user is not rig.user
+    server = rig.new("INVITE", 2)
+    server.on_timeout = lambda: None
+    respond(server, 200)
+    rig.clock.run_until_idle()
+    assert server.on_timeout is None
