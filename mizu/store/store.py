@@ -30,6 +30,13 @@ from mizu.store.postgres import Link, Pool, parse_url
 from mizu.store.target import redacted
 
 _MIGRATION_MAX_S = 3600.0  # of one statement, waiting for the other node included
+#: A plan made while a table was empty would read all of it for ever: always by the index, planned once.
+_PREPARED_PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 _BEAT_S = 5.0  # between signs of life
 _FLUSH_MAX_S = 10.0  # a clean stop waits so long for the last rows
 _LOCATIONS_WAITING_MAX = 500_000
@@ -78,6 +85,8 @@ class Store:
         def link(changed: Callable[[Link], None], times: float = 1.0, setup: Sequence[str] = ()) -> Link:
             answer_s = config.statement_timeout_s * times
             ours = {**settings, "statement_timeout": f"{answer_s * 1000:.0f}"}
+            if setup:
+                ours.update(_PREPARED_PLANS)
             return Link(
                 reactor, self._where, settings=ours, setup=setup, changed=changed, answer_max_s=answer_s
             )
