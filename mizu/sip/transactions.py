@@ -210,17 +210,18 @@ class TransactionLayer:
             self._answer_error(tx, MizuError())
             raise
         finally:
-            self._wait_for(tx, request, merge_key)
+            if tx.state is not COMPLETED or method not in REPEATABLE:  # most of the traffic is through
+                self._wait_for(tx, request, merge_key)
 
     def _wait_for(self, tx: ServerTransaction, request: Request, merge_key: MergeKey | None) -> None:
-        """What an unanswered transaction needs; most are answered by now and need nothing."""
+        """What a transaction needs that is not over yet, or whose second copy must be known."""
         if tx.pending:
             if isinstance(tx, InviteServer):
                 if not tx.wire:
                     self._trying.add(tx, self._now())
             else:
                 self._unanswered.add(tx, self._now())
-        elif request.method in REPEATABLE or (tx.key not in self._servers and tx.key not in self._answers):
+        elif tx.key not in self._servers and tx.key not in self._answers:
             return
         merge_key = merge_key or _merge_key(request)
         if merge_key not in self._merged:
