@@ -70,8 +70,8 @@ TABLE: dict[tuple[CallState, str], tuple[CallState, str]] = {
     (TALKING, "answered"): (TALKING, "_too_late"),
     (TALKING, "failed"): (TALKING, "_ignore"),
     (TALKING, "progress"): (TALKING, "_ignore"),
-    (ENDING, "committed"): (ENDING, "_ignore"),
-    (ENDING, "not_committed"): (ENDING, "_ignore"),
+    (ENDING, "committed"): (ENDING, "_written"),
+    (ENDING, "not_committed"): (ENDING, "_written"),
     (ENDING, "answered"): (ENDING, "_too_late"),
     (ENDING, "failed"): (ENDING, "_ignore"),
     (ENDING, "progress"): (ENDING, "_ignore"),
@@ -552,6 +552,11 @@ class Call:
                 callee_address=address_text(leg.flow) if leg is not None and leg.flow is not None else "",
             )
         )
+
+    def _written(self, *args: object) -> None:
+        """The call ended while its answer was being written; now its end can be."""
+        if self._opened:
+            self._close_row()
 
     def _release(self) -> None:
         """Gone when nothing is under way any more."""

@@ -298,8 +298,7 @@ class CalleeLeg(Leg):
         if offered or (early is not None and early.answered):
             self.acknowledge_answer()
         self.state = LegState.UP
-        if self._asked_s:
-            self.agree(agree_as_uac(response, asked_s=self._asked_s))
+        self.agree(agree_as_uac(response, asked_s=self._asked_s) if self._asked_s else None)
         self.call.leg_answered(self, early, response)
 
     def acknowledge_answer(self, fields: Sequence[Field] = (), body: bytes = b"") -> None:

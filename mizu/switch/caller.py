@@ -11,6 +11,7 @@ from mizu.model import Account
 from mizu.sip.dialog import Dialog
 from mizu.sip.message import Request, Response
 from mizu.sip.session import ASKED, OfferAnswer, ReliableProvisionals, Repeater, SessionInterval, supports
+from mizu.sip.timers import Deadline
 from mizu.sip.transactions import ServerTransaction
 from mizu.switch.fields import BODY, CANCEL, RESPONSE, passed
 from mizu.switch.leg import Leg, LegState
@@ -19,6 +20,9 @@ from mizu.switch.ports import ALLOW, SUPPORTED, Ports
 if TYPE_CHECKING:
     from mizu.switch.call import Call
     from mizu.switch.callee import CalleeLeg, Early
+
+#: How often an unreliable provisional response is repeated.
+REMIND_S = 60.0
 
 Pair = tuple[str, str]
 EarlyKey = tuple[int, str]
@@ -32,6 +36,7 @@ class CallerLeg(Leg):
         "_last",
         "_media_key",
         "_reliable",
+        "_reminder",
         "_tag",
         "behind",
         "early_dialogs",
@@ -69,6 +74,7 @@ class CallerLeg(Leg):
         self._last: tuple[int, EarlyKey] | None = None
         self._media_key: EarlyKey | None = None
         self._held_answer: Callable[[], None] | None = None
+        self._reminder: Deadline | None = None
         self.note_peer(request)
         ports.enter(self, request.call_id, self._tag)
         tx.on_cancel = self._cancelled
@@ -140,8 +146,10 @@ class CallerLeg(Leg):
             self.behind.setdefault(dialog.local_tag, (leg, early))
         fields = self._answer_fields(response, body, RESPONSE)
         answer = self._reply(response.status, dialog, fields, body, response.reason)
+        self._stop_reminder()
         if not self.reliable_wanted:
             self.tx.respond(answer)
+            self._remind(answer)
             return
         if body:
             self.session.sent(body)
@@ -154,6 +162,21 @@ class CallerLeg(Leg):
                 first_rseq=1 + int(self.ports.chance() * 65_000),
             )
         self._reliable.push(answer)
+
+    def _remind(self, answer: Response) -> None:
+        """RFC 3261 13.3.1.1: once a minute again, should it be lost, and for the timers of proxies on the way."""
+
+        def again() -> None:
+            if not self.tx.final_sent and self.state is LegState.SETUP:
+                self.tx.respond(answer)
+                self._remind(answer)
+
+        self._reminder = self.ports.deadlines.at(self.ports.now() + REMIND_S, again)
+
+    def _stop_reminder(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
 
     def _repeater(self, send: Callable[[], None], gave_up: Callable[[], None]) -> Repeater:
         ports = self.ports
@@ -196,6 +219,7 @@ class CallerLeg(Leg):
             return
         if self._reliable is not None:
             self._reliable.stop()
+        self._stop_reminder()
         key = (leg.number, response.to.tag or "")
         changed = self._media_key is not None and key != self._media_key
         dialog = self._dialog_for(key, changed)
@@ -241,6 +265,7 @@ class CallerLeg(Leg):
 
     def finish(self) -> None:
         """Release what waits for a PRACK as well."""
+        self._stop_reminder()
         if self._reliable is not None:
             self._reliable.stop()
         self._held_answer = None

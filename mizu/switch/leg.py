@@ -346,13 +346,35 @@ class Leg:
     # ------------------------------------------------------------ session timer
 
     def agree(self, interval: SessionInterval | None) -> None:
-        """Begin a session timer, or go on with a new agreement after a refresh."""
+        """
+        Begin a session timer, or go on with a new agreement after a refresh. ``None``: none; the party is
+        asked by OPTIONS now and then, if the configuration wants that.
+        """
         self.interval = interval
         self.stop_timers()
-        if interval is not None and self.state in (LegState.SETUP, LegState.UP):
-            now_s = self._agreed_s = self.ports.now()
+        if self.state not in (LegState.SETUP, LegState.UP):
+            return
+        now_s = self._agreed_s = self.ports.now()
+        ping_s = self.ports.settings.options_ping_s
+        if interval is not None:
             act = self._refresh if interval.we_refresh else self._expired
             self._expire = self.ports.deadlines.at(now_s + interval.act_s, act)
+        elif ping_s > 0:
+            self._expire = self.ports.deadlines.at(now_s + ping_s, self._ping)
+
+    def _ping(self) -> None:
+        self._expire = None
+        if self.state is LegState.UP:
+            self.send("OPTIONS", done=self._ping_answered)
+
+    def _ping_answered(self, status: int, response: Response | None) -> None:
+        """Any answer but "no such dialog" and silence proves that the party is there."""
+        if self.state is not LegState.UP:
+            return
+        if status in (408, 481):
+            self.call.lost(self, "no_options")
+        elif self.interval is None:
+            self.agree(None)
 
     def stop_timers(self) -> None:
         if self._expire is not None:

@@ -74,6 +74,8 @@ def bye(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
 def invite(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
     """re-INVITE (RFC 3261 14.2): a new offer, a hold, a session refresh, a moved phone."""
     request = tx.request
+    if leg.answer_repeat is not None and leg.on_ack is None:
+        leg.stop_answer()  # who sends the next INVITE has our 2xx; its ACK was lost and told nothing new
     if leg.state is LegState.SETUP or leg.server_invite is not None or leg.answer_repeat is not None:
         # 14.2: one after the other. An early dialog has no session that could be changed by INVITE.
         leg.reply(tx, 500, (("Retry-After", str(1 + int(leg.ports.chance() * 9))),))

@@ -110,7 +110,7 @@ class World:
             self.wire,
             name,
             f"10.0.1.{self._next_host}",
-            server=f"sip:{SERVER_HOST}",
+            server=f"sip:{SERVER_HOST}" + (f";transport={more['proto']}" if "proto" in more else ""),
             password="secret",
             username=name,
             **more,

@@ -160,7 +160,9 @@ def test_an_answer_of_the_far_end_ends_the_call(World: Any, status: int) -> None
 @pytest.mark.parametrize(("theirs", "ours"), [(503, 500), (401, 502), (302, 480), (420, 500), (600, 486)])
 def test_what_the_caller_sees_of_a_failure(World: Any, theirs: int, ours: int) -> None:
     """Statuses that would mislead the caller are translated."""
-    world = World(FakeWire(FakeClock()), routers=[("t", Table(**{"9": [Route("one", uri="sip:9@10.0.3.1")]}))])
+    world = World(
+        FakeWire(FakeClock()), routers=[("t", Table(**{"9": [Route("one", uri="sip:9@10.0.3.1")]}))]
+    )
     alice, one = world.phone("alice"), world.trunk("one", "10.0.3.1")
     out = alice.call("9")
     world.until(lambda: bool(one.calls))
@@ -283,14 +285,18 @@ def test_nobody_answers(World: Any) -> None:
 
 def test_a_forking_proxy_behind_a_trunk(World: Any) -> None:
     """Two 2xx from one INVITE: the first is connected, the second gets ACK and BYE (RFC 3261 13.2.2.4)."""
-    world = World(FakeWire(FakeClock()), routers=[("t", Table(**{"9": [Route("one", uri="sip:9@10.0.3.1")]}))])
+    world = World(
+        FakeWire(FakeClock()), routers=[("t", Table(**{"9": [Route("one", uri="sip:9@10.0.3.1")]}))]
+    )
     alice, one = world.phone("alice"), world.trunk("one", "10.0.3.1")
     out = alice.call("9")
     world.until(lambda: bool(one.calls))
     there = one.calls[0]
     there.answer()
     tx = there._tx
-    second = tx.request.reply(200, to_tag="second", fields=[("Contact", "<sip:x@10.0.3.1>")], body=there.sdp())
+    second = tx.request.reply(
+        200, to_tag="second", fields=[("Contact", "<sip:x@10.0.3.1>")], body=there.sdp()
+    )
     tx.respond(second)
     world.until(lambda: any(r.method == "BYE" and r.to.tag == "second" for r in one.requests))
     assert any(r.method == "ACK" and r.to.tag == "second" for r in one.requests)
