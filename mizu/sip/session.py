@@ -7,6 +7,7 @@ Pure: time comes in through a :class:`~mizu.sip.timers.DeadlineHeap` and a ``now
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.timers import Deadline, DeadlineHeap, TimerSettings
@@ -15,7 +16,7 @@ from mizu.sip.timers import Deadline, DeadlineHeap, TimerSettings
 
 
 class Repeater:
-    """Sends something at once, again after T1, doubling up to ``longest_s``, until stopped or 64*T1 passed."""
+    """Sends at once, after T1 again, doubling up to ``longest_s``, until stopped or 64*T1 passed."""
 
     __slots__ = (
         "_deadline",
@@ -276,6 +277,12 @@ class SessionInterval:
         return "Session-Expires", "session-expires", f"{self.interval_s};refresher={refresher}"
 
 
+@lru_cache(maxsize=256)
+def interval_of(interval_s: int, we_refresh: bool, peer_knows: bool) -> SessionInterval:
+    """A :class:`SessionInterval`; nearly all calls of a server have the same few."""
+    return SessionInterval(interval_s, we_refresh, peer_knows)
+
+
 def read_interval(message: Message, name: str) -> tuple[int, str] | None:
     """
     ``Session-Expires`` or ``Min-SE``: seconds and refresher (may be empty). ``None``: absent or no number,
@@ -328,7 +335,7 @@ def agree_as_uas(request: Request, *, ours_s: int, min_s: int) -> SessionInterva
     floor = read_interval(request, "min-se")
     floor_s = floor[0] if floor is not None else 0
     if asked is None:
-        return SessionInterval(max(ours_s, min_s, floor_s), not knows, knows)
+        return interval_of(max(ours_s, min_s, floor_s), not knows, knows)
     asked_s, refresher = asked
     if asked_s < min_s:
         # Only the sender of the first hop may be told; a proxy that inserted the header for a UAC without
@@ -337,7 +344,7 @@ def agree_as_uas(request: Request, *, ours_s: int, min_s: int) -> SessionInterva
             return None
         asked_s = min_s
     interval_s = max(min(asked_s, ours_s), min_s, floor_s)
-    return SessionInterval(interval_s, refresher == "uas" or not knows, knows)
+    return interval_of(interval_s, refresher == "uas" or not knows, knows)
 
 
 def agree_as_uac(response: Response, *, asked_s: int) -> SessionInterval:
@@ -347,9 +354,9 @@ def agree_as_uac(response: Response, *, asked_s: int) -> SessionInterval:
     """
     granted = read_interval(response, "session-expires")
     if granted is None:
-        return SessionInterval(asked_s, True, False)
+        return interval_of(asked_s, True, False)
     interval_s, refresher = granted
-    return SessionInterval(max(interval_s, 1), refresher != "uas", True)
+    return interval_of(max(interval_s, 1), refresher != "uas", True)
 
 
 def glare_wait_s(owns_call_id: bool, chance: float) -> float:

@@ -16,7 +16,7 @@ from mizu.sip.message import Request, Response, reason_phrase
 from mizu.sip.timers import Deadline
 from mizu.switch.callee import CalleeLeg, Early, Invitation
 from mizu.switch.causes import END, NO_ANSWER, NO_ROUTE, NOT_REGISTERED, REASONS, Failure
-from mizu.switch.fields import REFUSAL, body_fields, passed
+from mizu.switch.fields import REFUSAL, body_fields, passed_pairs
 from mizu.switch.leg import Leg, LegState
 from mizu.switch.ports import Ports, Target, address_text
 
@@ -102,6 +102,11 @@ class CallerSide(Protocol):
     ) -> None: ...
 
     def refuse(self, status: int, reason: str | None = None, fields: Sequence[Pair] = ()) -> None: ...
+
+
+def _nobody_more(route: Route) -> tuple[Invitation, Callable[[str], str]]:
+    """In the place of ``Call.invite_to`` once somebody answered, so that the INVITE can be forgotten."""
+    raise AssertionError("an answered call invites nobody")
 
 
 class Outcome:
@@ -381,7 +386,7 @@ class Call:
         fields: Sequence[Pair] = ()
         reason = REASONS.get(failure.cause)
         if response is not None:
-            fields = [(name, value) for name, _, value in passed(response, REFUSAL)]
+            fields = passed_pairs(response, REFUSAL)
             if response.status == failure.status:
                 reason = response.reason
         self._end(
@@ -442,6 +447,7 @@ class Call:
         assert leg is not None
         assert response is not None
         early, self._winner_early, self._winner_response = self._winner_early, None, None
+        self.invite_to = _nobody_more
         caller = self.caller_leg
         if caller is not None:
             caller.peer, leg.peer = leg, caller

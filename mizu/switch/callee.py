@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mizu.model import Route
-from mizu.sip.dialog import Dialog, Field
+from mizu.sip.dialog import Dialog, Field, made_request
 from mizu.sip.message import Request, Response
 from mizu.sip.outgoing import Outgoing
 from mizu.sip.parser import BadMessage
 from mizu.sip.session import OFFERED, ReceivedProvisionals, agree_as_uac, min_se, rack_of
 from mizu.sip.timers import Deadline
-from mizu.sip.uri import SipUri
+from mizu.sip.uri import SipUri, parse_uri
 from mizu.switch.causes import NO_RESPONSE, TIMEOUT, Failure, failure_of
 from mizu.switch.description import fixed_address
 from mizu.switch.leg import Leg, LegState
@@ -38,16 +38,49 @@ class Invitation:
     min_se_s: int
 
 
+#: In the place of one that is not needed any more.
+NO_INVITATION = Invitation((), b"", False, 0, 0)
+
+
 class Early:
-    """One early dialog: which of possibly several phones behind our INVITE it is."""
+    """
+    One early dialog: which of possibly several phones behind our INVITE it is. The dialog itself is made when
+    somebody needs it; most early dialogs only ring.
+    """
 
-    __slots__ = ("answered", "dialog", "pending_rack", "received")
+    __slots__ = (
+        "_dialog",
+        "_invite",
+        "_local_tag",
+        "_response",
+        "answered",
+        "pending_rack",
+        "received",
+        "tag",
+    )
 
-    def __init__(self, dialog: Dialog) -> None:
-        self.dialog = dialog
+    def __init__(self, invite: Request, response: Response, local_tag: str) -> None:
+        self._invite = invite
+        self._response = response
+        self._local_tag = local_tag
+        self._dialog: Dialog | None = None
+        self.tag = response.to.tag  #: the phone's
         self.received = ReceivedProvisionals()
         self.answered = b""  #: a description it sent reliably, or provisionally
         self.pending_rack = ""  #: its offer waits for the caller's PRACK
+
+    @property
+    def used(self) -> bool:
+        """Was a request sent or received in it?"""
+        return self._dialog is not None
+
+    @property
+    def dialog(self) -> Dialog:
+        """:raise BadMessage: the response that made it has a Contact nobody can read."""
+        dialog = self._dialog
+        if dialog is None:
+            dialog = self._dialog = Dialog.as_uac(self._invite, self._response, self._local_tag)
+        return dialog
 
 
 class CalleeLeg(Leg):
@@ -139,7 +172,7 @@ class CalleeLeg(Leg):
         fields += extra
         target = self.target
         self.outgoing = None
-        self.invite = Request("INVITE", target.uri, fields, invitation.body)
+        self.invite = made_request("INVITE", target.uri, fields, invitation.body)
         self.session.refused()
         self.session.sent(invitation.body)
         flow = target.flow
@@ -224,16 +257,13 @@ class CalleeLeg(Leg):
             return None
         early = self.early.get(tag)
         if early is None and len(self.early) < EARLY_MAX:
-            early = Early(Dialog.as_uac(self.invite, response, self._tag))
+            early = Early(self.invite, response, self._tag)
             self.early[tag] = early
         return early
 
     def _provisional(self, response: Response) -> None:
         """18x: acknowledged if it is reliable, then told to the call."""
-        try:
-            early = self.early_of(response)
-        except BadMessage:
-            return
+        early = self.early_of(response)
         if response.flow is not None:
             self.flow = response.flow
         self.note_peer(response)
@@ -244,7 +274,10 @@ class CalleeLeg(Leg):
             if response.body and not self._invitation.body and not early.answered:
                 early.pending_rack = rack  # its offer; the caller's PRACK brings the answer
             else:
-                self.prack(early, rack)
+                try:
+                    self.prack(early, rack)
+                except BadMessage:
+                    return
         if early is not None and response.body:
             early.answered = response.body
             if rack is not None:
@@ -272,13 +305,13 @@ class CalleeLeg(Leg):
                 if self._ack is not None:
                     self._ack()
             else:
-                self._end_other(response)
+                self._end_other(response, outgoing)
             return
         if self.state is LegState.OVER or (self.outgoing is not None and self.outgoing is not outgoing):
-            self._end_other(response)
+            self._end_other(response, outgoing)
             return
         early = self.early.get(response.to.tag or "")
-        if early is not None:
+        if early is not None and early.used:
             dialog = early.dialog
             dialog.refresh_target(response)
             routes = Dialog.as_uac(self.invite, response, self._tag).routes
@@ -286,6 +319,7 @@ class CalleeLeg(Leg):
         else:
             dialog = Dialog.as_uac(self.invite, response, self._tag)
         self.dialog = dialog
+        self.early = {}
         if response.flow is not None:
             self.flow = response.flow
         self.note_peer(response)
@@ -297,6 +331,8 @@ class CalleeLeg(Leg):
             return
         if offered or (early is not None and early.answered):
             self.acknowledge_answer()
+        self.outgoing, self._invitation = None, NO_INVITATION
+        del self.invite  # a held call needs none of it
         self.state = LegState.UP
         self.agree(agree_as_uac(response, asked_s=self._asked_s) if self._asked_s else None)
         self.call.leg_answered(self, early, response)
@@ -331,10 +367,10 @@ class CalleeLeg(Leg):
             return body
         return b""
 
-    def _end_other(self, response: Response) -> None:
+    def _end_other(self, response: Response, outgoing: Outgoing) -> None:
         """Another phone behind a forking proxy answered too late (RFC 3261 13.2.2.4): ACK and BYE."""
-        dialog = Dialog.as_uac(self.invite, response, self._tag)
-        self.acknowledge(dialog, self._cseq, (), b"")
+        dialog = Dialog.as_uac(outgoing.request, response, self._tag)
+        self.acknowledge(dialog, response.cseq.number, (), b"")
         self.send("BYE", dialog=dialog)
 
     def stray_answer(self, response: Response) -> None:
@@ -376,7 +412,7 @@ class CalleeLeg(Leg):
     def goes_to(self, number: str) -> bool:
         """Was this INVITE sent to that user part? Then its coming back is a loop, not a spiral."""
         try:
-            uri = self.invite.request_uri
+            uri = parse_uri(self.target.uri)
         except BadMessage:
             return True
         return isinstance(uri, SipUri) and uri.user == number

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from mizu.model import Account
 from mizu.sip.dialog import Dialog
+from mizu.sip.flow import Flow
 from mizu.sip.message import Request, Response
 from mizu.sip.session import ASKED, OfferAnswer, ReliableProvisionals, Repeater, SessionInterval, supports
 from mizu.sip.timers import Deadline
 from mizu.sip.transactions import ServerTransaction
-from mizu.switch.fields import BODY, CANCEL, RESPONSE, passed
+from mizu.switch.fields import BODY, CANCEL, RESPONSE, Names, passed_pairs
 from mizu.switch.leg import Leg, LegState
 from mizu.switch.ports import ALLOW, SUPPORTED, Ports
 
@@ -104,7 +105,7 @@ class CallerLeg(Leg):
         if not with_description or key == self._media_key:
             return dialog
         for tag, (leg, early) in self.behind.items():
-            if (leg.number, early.dialog.remote_tag) == key and tag in self.early_dialogs:
+            if (leg.number, early.tag) == key and tag in self.early_dialogs:
                 return self.early_dialogs[tag]
         other = Dialog.as_uas(self.tx.request, self.ports.token())
         other.remote_cseq = max(other.remote_cseq, dialog.remote_cseq)
@@ -123,11 +124,11 @@ class CallerLeg(Leg):
 
     def provisional(self, leg: "CalleeLeg", early: "Early | None", response: Response, body: bytes) -> None:
         """
-        Pass a 18x on. Of several phones that ring the first is told; a description, or another status, always.
+        Pass a 18x on. Of several phones that ring the first is told; descriptions and other statuses always.
 
         :param body: as the caller shall see it.
         """
-        if self.tx.final_sent or self.state is not LegState.SETUP:
+        if self.state is not LegState.SETUP or self.tx.final_sent:
             return
         key = (leg.number, response.to.tag or "")
         if (
@@ -164,7 +165,7 @@ class CallerLeg(Leg):
         self._reliable.push(answer)
 
     def _remind(self, answer: Response) -> None:
-        """RFC 3261 13.3.1.1: once a minute again, should it be lost, and for the timers of proxies on the way."""
+        """RFC 3261 13.3.1.1: again each minute, should it be lost, and for the timers of proxies on the way."""
 
         def again() -> None:
             if not self.tx.final_sent and self.state is LegState.SETUP:
@@ -241,6 +242,13 @@ class CallerLeg(Leg):
         self.agree(self.interval)
         self.accept_invite(self.tx, self._reply(200, dialog, fields, body), on_ack)
 
+    def ack_received(self, ack: Request, flow: Flow) -> None:
+        """The call is set up: what only that needed is let go, most of a held call's memory."""
+        super().ack_received(ack, flow)
+        if self.answer_repeat is None and self.state is LegState.UP and hasattr(self, "tx"):
+            self._reliable = None
+            del self.tx
+
     def _settle_on(self, dialog: Dialog) -> None:
         """That dialog is the one; what else was begun is forgotten."""
         assert self.dialog is not None
@@ -285,15 +293,15 @@ class CallerLeg(Leg):
             copy_record_route=status < 300,
         )
 
-    def _answer_fields(self, response: Response, body: bytes, names: tuple[Pair, ...]) -> list[Pair]:
+    def _answer_fields(self, response: Response, body: bytes, names: Names) -> list[Pair]:
         """Contact, what the callee says that may pass, what describes the body, and who we are."""
         assert self.flow is not None
         fields: list[Pair] = [("Contact", self.ports.contact(self.flow)), *self.server_fields()]
-        fields += [(name, value) for name, _, value in passed(response, names)]
+        fields += passed_pairs(response, names)
         if body:
-            described = [(name, value) for name, _, value in passed(response, BODY)]
+            described = passed_pairs(response, BODY)
             fields += described or [("Content-Type", "application/sdp")]
         return fields
 
     def _cancelled(self, cancel: Request) -> None:
-        self.call.caller_cancelled([(name, value) for name, _, value in passed(cancel, CANCEL)])
+        self.call.caller_cancelled(passed_pairs(cancel, CANCEL))

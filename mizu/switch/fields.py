@@ -14,66 +14,80 @@ from mizu.model import Account
 from mizu.sip.message import Message, Request
 
 Field = tuple[str, str, str]
+#: Key of a header -> its name as we write it.
+Names = dict[str, str]
 
 #: They describe the body, so they go where the body goes.
-BODY: Final = (
-    ("Content-Type", "content-type"),
-    ("Content-Disposition", "content-disposition"),
-    ("Content-Encoding", "content-encoding"),
-    ("Content-Language", "content-language"),
-    ("MIME-Version", "mime-version"),
-)
+BODY: Final[Names] = {
+    "content-type": "Content-Type",
+    "content-disposition": "Content-Disposition",
+    "content-encoding": "Content-Encoding",
+    "content-language": "Content-Language",
+    "mime-version": "MIME-Version",
+}
 
 #: End-to-end meaning, no identity, no address: INVITE to the callee.
-INVITE: Final = (
-    ("Subject", "subject"),
-    ("Priority", "priority"),
-    ("Accept-Language", "accept-language"),
-    ("User-to-User", "user-to-user"),
-    ("Answer-Mode", "answer-mode"),
-)
+INVITE: Final[Names] = {
+    "subject": "Subject",
+    "priority": "Priority",
+    "accept-language": "Accept-Language",
+    "user-to-user": "User-to-User",
+    "answer-mode": "Answer-Mode",
+}
 #: From a caller whose account is marked as trusted, also who called and by which way.
-TRUSTED_INVITE: Final = (
-    ("P-Asserted-Identity", "p-asserted-identity"),
-    ("Privacy", "privacy"),
-    ("Diversion", "diversion"),
-    ("History-Info", "history-info"),
-    ("Alert-Info", "alert-info"),
-    ("Call-Info", "call-info"),
-)
+TRUSTED_INVITE: Final[Names] = INVITE | {
+    "p-asserted-identity": "P-Asserted-Identity",
+    "privacy": "Privacy",
+    "diversion": "Diversion",
+    "history-info": "History-Info",
+    "alert-info": "Alert-Info",
+    "call-info": "Call-Info",
+}
 #: Responses to the caller's INVITE.
-RESPONSE: Final = (
-    ("Reason", "reason"),
-    ("P-Early-Media", "p-early-media"),
-    ("User-to-User", "user-to-user"),
-)
+RESPONSE: Final[Names] = {
+    "reason": "Reason",
+    "p-early-media": "P-Early-Media",
+    "user-to-user": "User-to-User",
+}
 #: Final refusals: Retry-After of a person's phone ("I am out until") is worth knowing.
-REFUSAL: Final = (("Reason", "reason"), ("Retry-After", "retry-after"))
-BYE: Final = (("Reason", "reason"), ("User-to-User", "user-to-user"))
-CANCEL: Final = (("Reason", "reason"),)
+REFUSAL: Final[Names] = {
+    "reason": "Reason",
+    "retry-after": "Retry-After",
+}
+BYE: Final[Names] = {
+    "reason": "Reason",
+    "user-to-user": "User-to-User",
+}
+CANCEL: Final[Names] = {
+    "reason": "Reason",
+}
 #: INFO, MESSAGE and what else is passed on as it is.
-OTHER: Final = (
-    ("Info-Package", "info-package"),
-    ("Subject", "subject"),
-    ("Date", "date"),
-    ("Expires", "expires"),
-    ("Accept-Language", "accept-language"),
-)
+OTHER: Final[Names] = {
+    "info-package": "Info-Package",
+    "subject": "Subject",
+    "date": "Date",
+    "expires": "Expires",
+    "accept-language": "Accept-Language",
+}
 #: Their responses.
-OTHER_RESPONSE: Final = (
-    ("Accept", "accept"),
-    ("Accept-Encoding", "accept-encoding"),
-    ("Recv-Info", "recv-info"),
-)
+OTHER_RESPONSE: Final[Names] = {
+    "accept": "Accept",
+    "accept-encoding": "Accept-Encoding",
+    "recv-info": "Recv-Info",
+}
 
 _SDP_FIELDS: Final[list[Field]] = [("Content-Type", "content-type", "application/sdp")]
 _PLAIN = re.compile(r"[A-Za-z0-9_.!~*'()+\-#]+\Z")
 
 
-def passed(message: Message, names: tuple[tuple[str, str], ...]) -> list[Field]:
+def passed(message: Message, names: Names) -> list[Field]:
     """Those fields of the message that are in the list."""
-    wanted = {key: name for name, key in names}
-    return [(wanted[key], key, value) for _, key, value in message.fields if key in wanted]
+    return [(names[key], key, value) for _, key, value in message.fields if key in names]
+
+
+def passed_pairs(message: Message, names: Names) -> list[tuple[str, str]]:
+    """The same as name and value."""
+    return [(names[key], value) for _, key, value in message.fields if key in names]
 
 
 def body_fields(message: Message) -> list[Field]:
@@ -89,7 +103,7 @@ def body_fields(message: Message) -> list[Field]:
     return passed(message, BODY)
 
 
-_RARE_BODY: Final = frozenset(key for _, key in BODY) - {"content-type"}
+_RARE_BODY: Final = frozenset(BODY) - {"content-type"}
 
 
 def is_sdp(message: Message) -> bool:

@@ -70,7 +70,7 @@ def inviter(
     ]
     if settings.server_name:
         fields.append(("User-Agent", "user-agent", settings.server_name))
-    fields += passed(request, INVITE + TRUSTED_INVITE if account.trusted_identity else INVITE)
+    fields += passed(request, TRUSTED_INVITE if account.trusted_identity else INVITE)
     fields += body_fields(request)
     interval_s = settings.session_expires_s if settings.session_timer else 0
     invitation = Invitation(tuple(fields), body, reliable, interval_s, settings.session_min_s)

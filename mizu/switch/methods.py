@@ -13,7 +13,7 @@ from mizu.sip.session import agree_as_uas
 from mizu.sip.transactions import ServerTransaction
 from mizu.switch.callee import CalleeLeg, Early
 from mizu.switch.caller import CallerLeg
-from mizu.switch.fields import BYE, OTHER, OTHER_RESPONSE, body_fields, passed
+from mizu.switch.fields import BYE, OTHER, OTHER_RESPONSE, body_fields, passed, passed_pairs
 from mizu.switch.leg import SDP, Leg, LegState
 from mizu.switch.ports import ALLOW, SUPPORTED
 from mizu.switch.refer import refer
@@ -53,7 +53,7 @@ def bye(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
             leg.reply(tx, 481)
             return
         leg.reply(tx, 200)
-        leg.call.caller_cancelled([(name, value) for name, _, value in passed(tx.request, BYE)])
+        leg.call.caller_cancelled(passed_pairs(tx.request, BYE))
         return
     leg.reply(tx, 200)
     crossing = leg.state is LegState.LEAVING
@@ -242,7 +242,7 @@ def _pass_refusal(leg: Leg, tx: ServerTransaction, status: int, response: Respon
     reason = None
     if response is not None:
         reason = response.reason
-        fields = [(name, value) for name, _, value in passed(response, (("Retry-After", "retry-after"),))]
+        fields = passed_pairs(response, {"retry-after": "Retry-After"})
     leg.reply(tx, status, fields, reason=reason)
 
 

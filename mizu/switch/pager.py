@@ -6,7 +6,6 @@ The first 2xx is the answer; without one the most telling failure. Nothing is st
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from mizu.model import Account, CallRequest, Route
 from mizu.sip.dialog import Field
@@ -76,7 +75,7 @@ class Page:
         fields += (
             ("From", "from", self._from(route, board.token())),
             ("To", "to", f"<{target.uri}>"),
-            ("Call-ID", "call-id", uuid4().hex),
+            ("Call-ID", "call-id", board.new_call_id()),
             ("CSeq", "cseq", "1 MESSAGE"),
         )
         request = Request("MESSAGE", target.uri, fields + self._fields, self.tx.request.body)
@@ -143,7 +142,7 @@ class Pager:
         shown = trusted.user if isinstance(trusted, SipUri) else ""
         shown = shown or account.caller_number or account.username
         wanted = CallRequest(
-            uuid4().hex, account, shown, number, request.uri, tx.flow.remote[0], board.wall()
+            board.new_call_id(), account, shown, number, request.uri, tx.flow.remote[0], board.wall()
         )
         routes = await self._find_routes(wanted)
         uri = request.request_uri

@@ -1,8 +1,9 @@
 """Transfers (REFER, RFC 3515, 3892, 5589), carried out by the switch instead of being passed on.
 
-*Blind*: the party that is sent away (``kept``) stays with us while a new call is made for the party that asked
-(the referrer), who also pays for it. When the target answers, both are joined by re-INVITE and the referrer is
-told goodbye. *Attended* (Refer-To with Replaces): two answered calls of one referrer are joined the same way.
+*Blind*: the party that is sent away (``kept``) stays with us while a new call is made for the party that
+asked (the referrer), who also pays for it. When the target answers, both are joined by re-INVITE and the
+referrer is told goodbye. *Attended* (Refer-To with Replaces): two answered calls of one referrer are joined the
+same way.
 
 The calls stay calls of their own, each with its row: who called whom, and who pays, does not change because
 somebody was transferred. :class:`mizu.switch.call.Call` ends one when the other's party leaves.
@@ -255,7 +256,7 @@ class Transfer:
     # ------------------------------------------------------------ joining kept and target
 
     def _join(self) -> None:
-        """First the kept party gets the target's description; the target then gets what the kept one answers."""
+        """The kept party gets the target's description, then the target gets what the kept one answers."""
         kept, target = self.kept, self.target
         if self.over or target is None:
             return

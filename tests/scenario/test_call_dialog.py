@@ -189,7 +189,7 @@ def test_early_media_of_one_phone_and_answer_of_another(World: Any) -> None:
 
 
 def test_prack_on_both_legs(World: Any) -> None:
-    """Reliable 18x of the phone are acknowledged by us, ours by the caller; each leg for itself (RFC 3262)."""
+    """The phone's reliable 18x are acknowledged by us, ours by the caller, each for itself (RFC 3262)."""
 
     def scenario(wire: FakeWire) -> None:
         world = World(wire)

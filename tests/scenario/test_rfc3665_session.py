@@ -146,7 +146,7 @@ def test_3_10_no_response_from_the_phone(World: Any) -> None:
 
     def scenario(wire: FakeWire) -> None:
         world = World(wire)
-        alice, bob = world.phone("alice"), world.phone("bob")
+        alice, _ = world.phone("alice"), world.phone("bob")
         wire.unplug("10.0.1.3")
         out = alice.call("bob")
         world.until(lambda: out.state == "failed")
