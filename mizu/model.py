@@ -70,6 +70,7 @@ class Operator:
     name: str
     rights: Rights
     source: str = ""  #: address it comes from, for the audit log
+    scope_account_id: int | None = None  #: sees and changes only this account and below; ``None``: everything
 
 
 @dataclass(frozen=True, slots=True)
