@@ -74,6 +74,16 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that a command changed, for the audit record: plain JSON values, no secrets."""
+
+    topic: str  #: ``account``, ``group``, ``number``, ``sip_account``, ``option``, ...
+    key: str  #: which one: username, name, number, id
+    before: Mapping[str, Any] | None  #: the changed fields before; ``None``: it was not there
+    after: Mapping[str, Any] | None  #: the changed fields after; ``None``: it is gone
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One party: what authorization, the registrar and routing need to know of it, no secret."""
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from mizu.console.arguments import FLAG, TEXT, Argument
 from mizu.console.text import aligned, visible
 from mizu.errors import BadRequest, Forbidden, MizuError
-from mizu.model import Operator, Rights
+from mizu.model import Change, Operator, Rights
 
 LINE_MAX_CHARACTERS = 8192
 
@@ -62,6 +62,7 @@ class CommandResult:
 
     lines: Sequence[str]
     result: Any = None
+    changes: Sequence[Change] = ()  #: what it changed, before and after, for the audit record
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,13 @@ class Command:
     details: str = ""  #: more help; may have several lines
     examples: tuple[str, ...] = ()  #: whole command lines; the tests parse them
     changes: bool = False  #: written to the audit log
+    scoped: bool = False  #: heeds ``Operator.scope_account_id``; others are refused to such operators
+
+    def allows(self, operator: Operator) -> bool:
+        """May this operator give the command at all?"""
+        if operator.scope_account_id is not None and not self.scoped:
+            return False
+        return operator.rights >= PERMISSIONS[self.permission]
 
     @property
     def usage(self) -> str:
@@ -174,6 +182,9 @@ class CommandTable:
         if operator.rights < PERMISSIONS[command.permission]:
             self._audit(command, values, operator, "forbidden")
             raise Forbidden(f"{command.name!r} needs the right {command.permission!r}")
+        if operator.scope_account_id is not None and not command.scoped:
+            self._audit(command, values, operator, "forbidden")
+            raise Forbidden(f"{command.name!r} is not for operators who are limited to some accounts")
         try:
             answer = await command.run(Invocation(operator, values))
         except MizuError as refused:
@@ -183,7 +194,7 @@ class CommandTable:
             self._audit(command, values, operator, type(broken).__name__)
             raise
         self._audit(command, values, operator, "ok")
-        return CommandResult([visible(line) for line in answer.lines], answer.result)
+        return CommandResult([visible(line) for line in answer.lines], answer.result, answer.changes)
 
     async def answer(self, line: str, operator: Operator) -> tuple[int, dict[str, Any]]:
         """
@@ -312,7 +323,7 @@ def _help_command(table: CommandTable) -> Command:
     async def run(call: Invocation) -> CommandResult:
         wanted = " ".join(word for word in (call.text("command"), call.text("word")) if word)
         if not wanted:
-            mine = [c for c in table if call.operator.rights >= PERMISSIONS[c.permission]]
+            mine = [c for c in table if c.allows(call.operator)]
             lines = aligned(("COMMAND", "WHAT IT DOES"), [(c.name, c.help) for c in mine])
             return CommandResult(
                 [*lines, "", "'help <command>' says more, with arguments and examples."],
@@ -333,6 +344,7 @@ def _help_command(table: CommandTable) -> Command:
             Argument("word", TEXT, "its second word, if it has one"),
         ),
         examples=("help", "help adduser"),
+        scoped=True,
     )
 
 
