@@ -133,6 +133,9 @@ class EchoFlow:
     def alive(self) -> bool:
         return True
 
+    def keep_for(self, duration_s: float) -> None:
+        """There is no connection to keep."""
+
 
 class EchoSip(DatagramProtocol):
     """The party's SIP socket. Only the switch talks to it, so it needs no guard."""

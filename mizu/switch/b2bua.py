@@ -32,7 +32,7 @@ from mizu.switch.caller import CallerLeg
 from mizu.switch.fields import uri_host
 from mizu.switch.invitation import called_number, inviter
 from mizu.switch.leg import Leg
-from mizu.switch.location import LocationTable
+from mizu.switch.location import LocationTable, over_its_flow
 from mizu.switch.methods import receive
 from mizu.switch.pager import Pager
 from mizu.switch.ports import SwitchSettings, Target, address_text
@@ -384,12 +384,12 @@ class Switchboard:
         return found
 
     def targets(self, account: Account) -> Sequence[Target]:
-        """The account's registered contacts, each over the flow it registered on."""
+        """The account's registered contacts, each over its flow or by its address (``over_its_flow``)."""
         now_s = self.wall().timestamp()
         targets = []
         for binding in self._locations.lookup(account.username, now_s):
             flow = None
-            if binding.local and binding.received_host:
+            if over_its_flow(binding):
                 flow = self._transports.flow_of(binding.local, binding.received_host, binding.received_port)
             targets.append(Target(binding.contact, flow, "", binding.path))
         return targets

@@ -84,6 +84,7 @@ TABLE: dict[tuple[CallState, str], tuple[CallState, str]] = {
     (ENDING, "linked"): (ENDING, "_ignore"),
     (ENDING, "no_answer"): (ENDING, "_ignore"),
     (TALKING, "linked"): (ENDING, "_linked"),
+    (TALKING, "emptied"): (ENDING, "_emptied"),
 }
 
 
@@ -274,6 +275,8 @@ class Call:
             self.legs.remove(leg)
         if self.state is ENDING:
             self._release()
+        elif self.state is TALKING and not self.legs:
+            self._step("emptied", leg)
 
     # ------------------------------------------------------------ trying
 
@@ -530,6 +533,10 @@ class Call:
 
     def _linked(self, leg: Leg, cause: str) -> None:
         self._end("callee" if leg.side == "caller" else "caller", cause, 480, None, ())
+
+    def _emptied(self, leg: Leg) -> None:
+        """Both parties were transferred away, one after the other: they talk in other calls now."""
+        self._end(leg.side, "answered", 480, None, ())
 
     def _close_row(self) -> None:
         """Hand the row's last state over, once the answer is known to be written or not."""

@@ -165,7 +165,7 @@ class CallerLeg(Leg):
         self._reliable.push(answer)
 
     def _remind(self, answer: Response) -> None:
-        """RFC 3261 13.3.1.1: again each minute, should it be lost, and for the timers of proxies on the way."""
+        """RFC 3261 13.3.1.1: again each minute, in case it was lost, and for the timers of proxies."""
 
         def again() -> None:
             if not self.tx.final_sent and self.state is LegState.SETUP:

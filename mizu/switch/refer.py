@@ -2,8 +2,8 @@
 
 *Blind*: the party that is sent away (``kept``) stays with us while a new call is made for the party that
 asked (the referrer), who also pays for it. When the target answers, both are joined by re-INVITE and the
-referrer is told goodbye. *Attended* (Refer-To with Replaces): two answered calls of one referrer are joined the
-same way.
+referrer is told goodbye. *Attended* (Refer-To with Replaces): two answered calls of one referrer are joined
+the same way.
 
 The calls stay calls of their own, each with its row: who called whom, and who pays, does not change because
 somebody was transferred. :class:`mizu.switch.call.Call` ends one when the other's party leaves.
@@ -339,9 +339,13 @@ class Transfer:
         call = self.call
         if call is not None and call.outcome is None:
             call.drop("switch", "transfer_failed")
-        kept = self.kept
-        if self.referrer.detached and kept.state is LegState.UP and kept.peer is None:
-            kept.call.lost(kept, "transfer_failed")
+        self._leave_nobody_alone()
+
+    def _leave_nobody_alone(self) -> None:
+        """End the call of a party whose referrer has left already."""
+        for leg in (self.kept, self.target):
+            if leg is not None and leg.state is LegState.UP and leg.peer is None:
+                leg.call.lost(leg, "transfer_failed")
 
     def party_left(self, leg: Leg) -> bool:
         """
@@ -368,6 +372,7 @@ class Transfer:
         if call is not None and call.outcome is None:
             call.caller_cancelled()
         self.notify(487)
+        self._leave_nobody_alone()
 
 
 def _capabilities(leg: Leg) -> list[Field]:
