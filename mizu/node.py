@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import treq.client
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -20,6 +20,7 @@ from mizu.console.commands import command_table
 from mizu.console.services import ConsoleServices
 from mizu.guard.filter import Gate
 from mizu.interfaces import IClock
+from mizu.media.echo_port import EchoService
 from mizu.model import Binding
 from mizu.observe import Metrics, StatusBoard
 from mizu.operator_view import CallsInProgress, RegisteredContacts, WireTrace
@@ -37,8 +38,6 @@ from mizu.switch.core import SipCore
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
 
-#: Contacts loaded from the database at start are put into memory in slices of this size.
-LOAD_SLICE = 5000
 #: A stop that ends calls lets their BYEs be answered, seconds.
 LAST_WORDS_S = 0.5
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -95,6 +94,7 @@ class Node:
             media=config.media,
             http=self._http_client,
             log=Logger(namespace="mizu.plugin"),
+            watch_accounts=lambda forget: self._watch("account", forget),
         )
         self._authorizer = Authorizer(
             pluginset.build_auth_backends(config, plugins),
@@ -129,6 +129,14 @@ class Node:
         )
         routers = pluginset.build_routers(config, plugins)
         self._echo_routers = [router for _, router in routers if isinstance(router, EchoRouter)]
+        self._echo = EchoService(
+            reactor,
+            clock=clock,
+            deadlines=self._deadlines,
+            rtp_ports=config.media.echo_rtp_ports,
+            longest_s=config.media.echo_max_s,
+            allowed=self._is_self,
+        )
         sender = RequestSender(
             layer, self._transports, self._resolver, udp_max_request_bytes=sip.udp_max_request_bytes
         )
@@ -146,7 +154,7 @@ class Node:
             node=store.node,
         )
         self._transports.sink = self.core
-        store.changes.subscribe("account", self._authorizer.forget)
+        self._watch("account", self._authorizer.forget)
         trace = WireTrace(limits.trace_messages, clock.wall, self._transports)
         self.services = ConsoleServices(
             accounts=store.accounts,
@@ -162,6 +170,10 @@ class Node:
         )
         self.commands = command_table(self.services)
         self._hang_up(board)
+
+    def _watch(self, topic: str, forget: Callable[[str | None], None]) -> None:
+        """Tell ``forget`` of every change of that kind, on whatever node it was made."""
+        self._store.changes.subscribe(topic, forget)
 
     def _hang_up(self, board: StatusBoard) -> None:
         """Say on the status board what there is to say."""
@@ -186,21 +198,16 @@ class Node:
 
         :raise CannotListen: an address is taken, not ours, or needs privileges.
         """
-        await self._load_locations()
+        loaded = await self._registrar.load(lambda: deferLater(self._reactor, 0))  # HTTP is asked meanwhile
+        if loaded:
+            self.log.info("{count} registered contacts loaded", count=loaded)
         for spec in self._config.sip.listen:
             self._transports.listen(spec)
+        if self._echo_routers and self._config.media.echo_numbers:
+            uri = self._echo.start()
+            for router in self._echo_routers:
+                router.party_uri = uri
         self.core.ready = True
-
-    async def _load_locations(self) -> None:
-        by_aor: dict[str, list[Binding]] = {}
-        for binding in await self._store.locations.load():
-            by_aor.setdefault(binding.aor, []).append(binding)
-        for number, (aor, bindings) in enumerate(by_aor.items()):
-            self._locations.replace(aor, bindings)
-            if number % LOAD_SLICE == LOAD_SLICE - 1:
-                await deferLater(self._reactor, 0)  # HTTP is being asked meanwhile
-        if by_aor:
-            self.log.info("{count} registered contacts loaded", count=len(self._locations))
 
     def sweep(self) -> None:
         """Once a second: what has run out and has no timer of its own."""
@@ -225,6 +232,7 @@ class Node:
         self.core.ready = False
         if self._switchboard.drop_all():
             await deferLater(self._reactor, LAST_WORDS_S)  # BYEs and their answers
+        await maybeDeferred(self._echo.stop)
         await self._transports.close()
         self._resolver.close()
         self._pump.stop()
