@@ -1,6 +1,7 @@
 """Kinds of command arguments: how a word becomes a value, and what is said when it cannot."""
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from mizu.errors import BadRequest
 
 SECRET_MAX_CHARACTERS = 256
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~!*'()&=$,/-]{0,63}\Z|[+*#][A-Za-z0-9._+#*-]{1,63}\Z")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)?\Z")
 _DURATION_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -33,6 +35,13 @@ def _account(word: str) -> str:
     if not _USERNAME.match(word):
         raise ValueError("an account name: up to 64 letters, digits and . _ + - (no @, blank or colon)")
     return word
+
+
+def _assignment(word: str) -> str:
+    name, equals, _ = word.partition("=")
+    if not equals or not _FIELD.match(name):
+        raise ValueError("field=value")
+    return _text(word)
 
 
 def _secret(word: str) -> str:
@@ -81,6 +90,8 @@ ACCOUNT = Kind("account", _account)  #: a username that a new account may have
 SECRET = Kind("secret", _secret)
 DURATION = Kind("duration", _duration)  #: seconds, float
 FLAG = Kind("flag", bool)  #: an option without a value
+ASSIGNMENT = Kind("field=value", _assignment)  #: a field and its new value, ``name=value``
+SECRET_FIELDS = frozenset(("password", "pin"))  #: in assignments, never logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,7 @@ class Argument:
     option: bool = False
     required: bool = False
     default: Any = None
+    many: bool = False  #: the last argument by place may take every word that is left; its value is a list
 
     @property
     def secret(self) -> bool:
@@ -101,9 +113,21 @@ class Argument:
     def shown(self) -> str:
         """As in a usage line: ``<name>``, ``[name]``, ``[--limit N]``, ``[--all]``."""
         what = f"--{self.name} {self._value_name()}".rstrip() if self.option else self._place_name()
-        if self.required:
-            return what if self.option else f"<{what}>"
-        return f"[{what}]"
+        if not self.required:
+            what = f"[{what}]"
+        elif not self.option:
+            what = f"<{what}>"
+        return f"{what} ..." if self.many else what
+
+    def spoken(self, value: Any) -> str:
+        """The value as typed, for logs; what is secret is ``***``."""
+        if self.secret:
+            return "***"
+        if self.kind is ASSIGNMENT:
+            name, equals, _ = str(value).partition("=")
+            if name.lower() in SECRET_FIELDS:
+                value = f"{name}{equals}***"
+        return shlex.quote(str(value))
 
     def convert(self, word: str) -> Any:
         """:raise BadRequest: says which argument and what it wants; never repeats a secret."""
@@ -121,6 +145,7 @@ class Argument:
             "kind": self.kind.name,
             "option": self.option,
             "required": self.required,
+            "many": self.many,
             "default": self.default,
             "help": self.help,
         }

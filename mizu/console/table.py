@@ -80,6 +80,10 @@ class Invocation:
     def number(self, name: str) -> int:
         return int(self.values[name])
 
+    def many(self, name: str) -> list[Any]:
+        """The words of an argument that takes many; empty when there are none."""
+        return list(self.values[name] or ())
+
     def flag(self, name: str) -> bool:
         return bool(self.values[name])
 
@@ -141,6 +145,8 @@ class CommandTable:
         places = [argument for argument in command.arguments if not argument.option]
         if [a.required for a in places] != sorted((a.required for a in places), reverse=True):
             raise ValueError(f"command {command.name!r}: a required argument after an optional one")
+        if any(a.many and (a.option or a is not places[-1]) for a in command.arguments):
+            raise ValueError(f"command {command.name!r}: only the last argument by place takes many")
         if any(a.secret and a.required for a in command.arguments if a.option or a is not places[-1]):
             raise ValueError(f"command {command.name!r}: a required secret is the last argument, by place")
         self._commands[command.name] = command
@@ -253,7 +259,7 @@ def spoken(command: Command, values: Mapping[str, Any]) -> str:
         value = values.get(argument.name)
         if value is None or value == argument.default:
             continue
-        text = "***" if argument.secret else shlex.quote(str(value))
+        text = " ".join(map(argument.spoken, value)) if argument.many else argument.spoken(value)
         if not argument.option:
             words.append(text)
         elif argument.kind is FLAG:
@@ -284,9 +290,12 @@ def _values(command: Command, words: list[str]) -> dict[str, Any]:
             elif not places:
                 raise CommandError(f"one argument too many: {word[:60]!r}")
             else:
-                argument = places.pop(0)
+                argument = places[0] if places[0].many else places.pop(0)
+                converted = argument.convert(word)
+                if argument.many:
+                    converted = [*(values[argument.name] or ()), converted]
                 given.add(argument.name)
-                values[argument.name] = argument.convert(word)
+                values[argument.name] = converted
     except CommandError as wrong:
         wrong.hint = wrong.hint or usage
         raise
