@@ -117,8 +117,8 @@ class MizuPeer:
         config.write_text(
             '[sip]\nrealm = "bench.local"\n\n[registrar]\nexpires_s = 3600\n\n'
             '[[routing.router]]\nname = "trunks"\ntype = "prefix"\n'
-            'prefixes = [{ prefix = "49", trunks = ["callee"] }]\n'
-            'trunks = [{ name = "callee", uri = "sip:127.0.0.1:5080" }]\n'
+            'prefix = [{ prefix = "49", trunks = ["callee"] }]\n'
+            'trunk = [{ name = "callee", uri = "sip:127.0.0.1:5080" }]\n'
         )
         self._server = MizuProcess(
             self._data,
