@@ -24,6 +24,7 @@ from mizu.media.echo_port import EchoService
 from mizu.model import Binding
 from mizu.observe import Metrics, StatusBoard
 from mizu.operator_view import CallsInProgress, RegisteredContacts, WireTrace
+from mizu.options import Options
 from mizu.routing.echo import EchoRouter
 from mizu.sip.digest import NonceCounts, NonceSigner
 from mizu.sip.outgoing import RequestSender
@@ -32,6 +33,7 @@ from mizu.sip.transactions import TransactionLayer
 from mizu.sip.transport.pump import Pump
 from mizu.sip.transport.resolve import DnsResolver
 from mizu.sip.transport.table import TransportTable
+from mizu.store.options import OptionFollower
 from mizu.store.store import Store
 from mizu.switch.b2bua import Switchboard
 from mizu.switch.core import SipCore
@@ -68,6 +70,8 @@ class Node:
         self._clock = clock
         self._store = store
         self._http_pool: HTTPConnectionPool | None = None
+        self.options = Options(store.options)  #: global options; take them by argument
+        self._option_follower = OptionFollower(self.options, store.changes, reactor)
         sip, limits = config.sip, config.limits
         self._gate = Gate(
             message_bytes=limits.message_bytes,
@@ -194,7 +198,7 @@ class Node:
 
     async def start(self) -> None:
         """
-        Load registrations, then listen.
+        Read the options, load registrations, then listen.
 
         :raise CannotListen: an address is taken, not ours, or needs privileges.
         """
@@ -236,6 +240,7 @@ class Node:
         await self._transports.close()
         self._resolver.close()
         self._pump.stop()
+        self._option_follower.stop()
         if self._http_pool is not None:
             await self._http_pool.closeCachedConnections()  # type: ignore[no-untyped-call]
 

@@ -26,6 +26,7 @@ from mizu.store.embedded import Embedded
 from mizu.store.locations import PostgresLocationStore
 from mizu.store.migrate import migrate
 from mizu.store.notify import Changes
+from mizu.store.options import PostgresOptionStore
 from mizu.store.postgres import Link, Pool, parse_url
 from mizu.store.target import redacted
 
@@ -51,8 +52,8 @@ class Store:
     """
     PostgreSQL behind the store interfaces.
 
-    ``accounts``, ``locations``, ``calls`` and ``changes`` may be used from ``start()`` on; while the database
-    is away they raise :class:`~mizu.errors.StoreBusy` at once.
+    ``accounts``, ``locations``, ``calls``, ``options`` and ``changes`` may be used from ``start()`` on; while
+    the database is away they raise :class:`~mizu.errors.StoreBusy` at once.
     """
 
     def __init__(self, config: DatabaseConfig, data_dir: str | Path, reactor: Any, clock: IClock) -> None:
@@ -111,6 +112,7 @@ class Store:
         self.calls = PostgresCallStore(
             self._reports, self._call_link, lambda: self.node, config.call_queue_max, reactor
         )
+        self.options = PostgresOptionStore(self._reports)
         self.changes = Changes(reactor, self._where, settings, clock)
         self._links = [self._call_link, self._location_link, self.changes.link]
 
