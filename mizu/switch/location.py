@@ -7,6 +7,7 @@ An address of record is written as the account's username: all domains that are 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
+from ipaddress import ip_address
 
 from mizu.errors import Overloaded
 from mizu.model import Binding
@@ -193,6 +194,41 @@ def _stream_of(binding: Binding) -> StreamKey | None:
     if binding.proto == "udp" or not binding.received_port:
         return None
     return (binding.local, binding.received_host, binding.received_port)
+
+
+def over_its_flow(binding: Binding) -> bool:
+    """
+    Whether a call goes to where the REGISTER came from, instead of to the address in the Contact or Path.
+
+    So for connections, for flows of RFC 5626, and for a phone that is not where its Contact says: behind NAT,
+    or with a name that only its own network knows. A phone that sends from one port of its address and
+    listens on another is called where it listens.
+    """
+    if not binding.local or not binding.received_host:
+        return False
+    if binding.proto != "udp" or (binding.reg_id and binding.instance_id):
+        return True
+    if binding.path:
+        return False
+    try:
+        uri = SipUri.parse(binding.contact)
+    except BadMessage:
+        return True
+    if not _same_host(uri.host, binding.received_host):
+        return True
+    transport = uri.transport or "udp"
+    return uri.scheme == "sip" and transport == "udp" and (uri.port or 5060) == binding.received_port
+
+
+def _same_host(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    if ":" not in one or ":" not in other:
+        return False
+    try:
+        return ip_address(one) == ip_address(other)
+    except ValueError:
+        return False
 
 
 def without_connection(binding: Binding) -> Binding | None:

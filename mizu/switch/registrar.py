@@ -152,6 +152,8 @@ class Registrar:
         if outcome.changed:
             self._locations.replace(aor, outcome.bindings)
             self._changed(aor, old, outcome.bindings)
+            if flow.reliable and outcome.bindings:
+                flow.keep_for(max([binding.expires_at_s for binding in outcome.bindings]) - now_s)
         self._reply(tx, 200, None, self._success_fields(request, outcome, now_s))
 
     def _success_fields(self, request: Request, outcome: Outcome, now_s: float) -> Fields:

@@ -51,6 +51,9 @@ class RecordedFlow:
         """Always."""
         return True
 
+    def keep_for(self, duration_s: float) -> None:
+        """There is no connection to keep."""
+
     @property
     def messages(self) -> list[Request | Response]:
         """Everything sent, parsed."""

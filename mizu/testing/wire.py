@@ -101,6 +101,7 @@ class FakeFlow:
         "_peer",
         "_transports",
         "_waiting",
+        "kept_for_s",
         "listener",
         "local",
         "proto",
@@ -119,6 +120,7 @@ class FakeFlow:
         self.listener = listener
         self.state = "open"  #: streams only: ``connecting``, ``open``, ``closed``
         self._transports = transports
+        self.kept_for_s = 0.0  #: what :meth:`keep_for` was told last
         self._peer: FakeFlow | None = None  # streams only: the other end
         self._waiting: list[tuple[bytes, Callable[[str], None] | None]] = []
 
@@ -135,6 +137,10 @@ class FakeFlow:
     def alive(self) -> bool:
         """False when the stream is closed."""
         return self.state != "closed"
+
+    def keep_for(self, duration_s: float) -> None:
+        """See the protocol; :attr:`kept_for_s` tells tests."""
+        self.kept_for_s = duration_s
 
     def close(self) -> None:
         """Close a stream; the other end sees it one latency later."""

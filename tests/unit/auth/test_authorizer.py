@@ -36,6 +36,9 @@ class PhoneFlow:
     def alive(self) -> bool:
         return True
 
+    def keep_for(self, duration_s: float) -> None:
+        """There is no connection to keep."""
+
 
 class Setting:
     """An authorizer over some backends, and a phone that answers its challenges."""

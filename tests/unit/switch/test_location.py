@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mizu.errors import Overloaded
 from mizu.model import Binding
-from mizu.switch.location import LocationTable
+from mizu.switch.location import LocationTable, over_its_flow
 
 
 def bind(aor: str = "alice", contact: str = "sip:alice@192.0.2.1", **changes: Any) -> Binding:
@@ -48,6 +48,31 @@ def test_lookup_gives_what_has_not_expired_highest_q_first() -> None:
     assert [each.contact for each in table.lookup("alice", 500)] == ["sip:b@h", "sip:a@h", "sip:d@h"]
     assert table.lookup("Alice", 400) == []  # user parts are compared with their case (RFC 3261 19.1.4)
     assert len(table) == 4
+
+
+@pytest.mark.parametrize(
+    ("contact", "changes", "over_flow"),
+    [
+        ("sip:alice@192.0.2.1:5070", {}, True),  # one socket for everything
+        ("sip:alice@192.0.2.1", {"received_port": 5060}, True),
+        ("sip:alice@192.0.2.1:5071", {}, False),  # sends from one port, listens on another
+        ("sip:alice@192.0.2.1:5070;transport=tcp", {}, False),
+        ("sips:alice@192.0.2.1:5070", {}, False),
+        ("sip:alice@10.0.0.7:5070", {}, True),  # behind NAT
+        ("sip:alice@phone.lan:5070", {}, True),  # only its own network knows the name
+        ("sip:alice@10.0.0.7", {"path": ("<sip:edge.example;lr>",)}, False),  # by the proxy it came through
+        ("sip:alice@192.0.2.1:5071", {"proto": "tcp"}, True),
+        ("sip:alice@192.0.2.1:5071", {"instance_id": "urn:uuid:1", "reg_id": 1}, True),
+        ("sip:alice@[2001:db8:0::1]:5071", {"received_host": "2001:db8::1"}, False),
+        ("sip:alice@10.0.0.7", {"local": "", "received_host": "", "received_port": 0}, False),
+    ],
+)
+def test_a_call_goes_where_the_phone_can_be_reached(
+    contact: str, changes: dict[str, Any], over_flow: bool
+) -> None:
+    """Over its flow when nothing else leads to it, else to the address it asked for."""
+    binding = replace(bind(contact=contact, received_host="192.0.2.1", received_port=5070), **changes)
+    assert over_its_flow(binding) is over_flow
 
 
 def test_the_table_is_bounded_but_may_always_shrink() -> None:

@@ -28,12 +28,16 @@ class PhoneFlow:
         self.local = ("203.0.113.5", 5060)
         self.listener = f"{proto}:0.0.0.0:5060"
         self.remote = (host, port)
+        self.kept_for_s = 0.0
 
     def send(self, data: bytes, on_error: Callable[[str], None] | None = None) -> None:
         raise AssertionError("answers go through the transaction")
 
     def alive(self) -> bool:
         return True
+
+    def keep_for(self, duration_s: float) -> None:
+        self.kept_for_s = duration_s
 
 
 class Transaction:
@@ -703,3 +707,13 @@ def test_answers_are_counted_by_status(office: Office) -> None:
     office.register(PHONE)
     office.register("*")
     assert office.registrar.answers == {401: 2, 200: 1, 400: 1}
+
+
+def test_a_connection_that_carries_a_registration_is_kept_as_long() -> None:
+    """It is not closed as idle before the last of its contacts expires; a datagram has nothing to keep."""
+    office = Office()
+    stream, datagrams = PhoneFlow(proto="tcp"), PhoneFlow()
+    office.register("<sip:alice@192.0.2.1;transport=tcp>;expires=600", flow=stream)
+    assert stream.kept_for_s == 600
+    office.register("<sip:alice@192.0.2.1>;expires=900", flow=datagrams)
+    assert datagrams.kept_for_s == 0
