@@ -1,4 +1,4 @@
-"""Random calls over a bad network: whatever happens, every call ends, every row is closed once, nothing stays."""
+"""Random calls over a bad network: whatever happens, every call ends, every row is closed, nothing stays."""
 
 from random import Random
 from typing import Any
