@@ -3,7 +3,7 @@ origin line when a leg is connected to somebody else. All else passes byte by by
 """
 
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from mizu.errors import MizuError
 from mizu.sip.sdp import Sdp
@@ -12,13 +12,30 @@ _ORIGIN = re.compile(rb"^o=(\S+) (\S+) (\S+) ([^\r\n]*)", re.MULTILINE)
 _DIRECTION = re.compile(rb"^a=(sendonly|recvonly|inactive)\r?\n", re.MULTILINE)
 
 
+#: RFC 1918, RFC 6598 (carriers' NAT), loopback, link-local, RFC 4193. Not ``is_private``, which has more.
+_PRIVATE = tuple(
+    ip_network(net)
+    for net in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "::1/128",
+        "fe80::/10",
+        "fc00::/7",
+    )
+)
+
+
 def is_private(host: str) -> bool:
     """An address that nobody outside its own network can send to."""
     try:
         address = ip_address(host)
     except ValueError:
         return False
-    return address.is_private or address.is_link_local
+    return any(address in net for net in _PRIVATE)
 
 
 def fixed_address(body: bytes, source_host: str) -> bytes:

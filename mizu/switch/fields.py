@@ -77,7 +77,7 @@ OTHER_RESPONSE: Final[Names] = {
 }
 
 _SDP_FIELDS: Final[list[Field]] = [("Content-Type", "content-type", "application/sdp")]
-_PLAIN = re.compile(r"[A-Za-z0-9_.!~*'()+\-#]+\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_.!~*'()+\-]+\Z")
 
 
 def passed(message: Message, names: Names) -> list[Field]:
@@ -120,7 +120,7 @@ def escaped_user(user: str) -> str:
         return user
     return "".join(
         chr(byte)
-        if byte < 128 and (chr(byte).isalnum() or chr(byte) in "-_.!~*'()&=+$,;?/#")
+        if byte < 128 and (chr(byte).isalnum() or chr(byte) in "-_.!~*'()&=+$,;?/")
         else f"%{byte:02X}"
         for byte in user.encode("utf-8", "surrogateescape")
     )
