@@ -73,7 +73,7 @@ def test_any_name_makes_a_legal_from(name: str) -> None:
 
 def test_user_parts_and_names() -> None:
     """What is legal stays readable."""
-    assert escaped_user("+49-30*1#") == "+49-30*1#"
-    assert escaped_user("a@b:c") == "a%40b%3Ac"
+    assert escaped_user("+49-30*1") == "+49-30*1"
+    assert escaped_user("a@b:c#") == "a%40b%3Ac%23"
     assert quoted_display("") == ""
     assert quoted_display('a"b\\') == '"a\\"b\\\\" '
