@@ -13,6 +13,19 @@ from mizu.testing.server import MizuProcess
 
 HERE = Path(__file__).parent
 DOMAIN = "bench.local"
+#: Calls to numbers in 49... go to the called side that SIPp plays.
+MIZU_CONFIG = '''[sip]
+realm = "bench.local"
+
+[registrar]
+expires_s = 3600
+
+[[routing.router]]
+name = "trunks"
+type = "prefix"
+prefix = [{ prefix = "49", trunks = ["callee"] }]
+trunk = [{ name = "callee", uri = "sip:127.0.0.1:5080" }]
+'''
 KAMAILIO_SQL = Path("/usr/share/kamailio/postgres")
 
 
@@ -114,12 +127,7 @@ class MizuPeer:
         self._cluster, self._users = cluster, users
         self._data = scratch / "mizu"
         config = scratch / "mizu.toml"
-        config.write_text(
-            '[sip]\nrealm = "bench.local"\n\n[registrar]\nexpires_s = 3600\n\n'
-            '[[routing.router]]\nname = "trunks"\ntype = "prefix"\n'
-            'prefix = [{ prefix = "49", trunks = ["callee"] }]\n'
-            'trunk = [{ name = "callee", uri = "sip:127.0.0.1:5080" }]\n'
-        )
+        config.write_text(MIZU_CONFIG)
         self._server = MizuProcess(
             self._data,
             *("--config", str(config), "--database", cluster.url("mizu_bench")),
