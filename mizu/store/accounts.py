@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from zope.interface import implementer
 
-from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
+from mizu.errors import BadRequest, Conflict, MizuError, NotFound, StoreBusy
 from mizu.interfaces import IAccountStore
 from mizu.model import Account, AccountType, AuthType
 from mizu.store.arrays import texts
@@ -18,7 +18,7 @@ from mizu.store.text import storable
 
 Found = tuple[Account, Mapping[str, str]]
 
-_COLUMNS = """id, username, type, enabled AND NOT suspended AND (parent_id IS NULL OR
+_COLUMNS = """id, username, type, enabled AND NOT suspended AND NOT is_template AND (parent_id IS NULL OR
  account_ancestors_enabled(parent_id)), parent_id, auth_type, can_dial, display_name, caller_number,
  max_contacts, trusted_identity, fix_nat, version"""
 #: Run on each connection that looks accounts up.
@@ -135,7 +135,7 @@ class PostgresAccountStore:
         except UniqueViolation:
             raise Conflict(f"there is an account {username!r} already") from None
         except IntegrityError as refused:
-            raise _refusal(refused) from None
+            raise refusal(refused) from None
         return account_of(rows[0])
 
     def change(
@@ -160,7 +160,7 @@ class PostgresAccountStore:
         try:
             rows = await self._reports.query(sql, {**columns, "username": username})
         except IntegrityError as refused:
-            raise _refusal(refused) from None
+            raise refusal(refused) from None
         if not rows:
             raise NotFound(f"there is no account {username!r}")
         return account_of(rows[0])
@@ -186,11 +186,25 @@ def _ha1_of(row: Sequence[Any]) -> Mapping[str, str]:
     return {name: value for name, value in (("MD5", row[-2]), ("SHA-256", row[-1])) if value}
 
 
-def _refusal(error: Exception) -> Exception:
+#: What a constraint of the table says, in words.
+_REFUSALS: Mapping[str, MizuError] = {
+    "account_tree": Conflict("an account cannot be below itself"),
+    "account_depth": Conflict("more levels of owners than the option maxresellers allows"),
+    "account_parent_id_fkey": NotFound("there is no account with that parent_id"),
+    "account_company_id_fkey": Conflict("it is still the company of other accounts"),
+    "account_billing_account_id_fkey": Conflict("it still pays for other accounts"),
+    "account_group_owner_id_fkey": Conflict("it still owns groups"),
+    "account_username_key": Conflict("there is an account of that username already"),
+    "account_phone_number": Conflict("another account has that phone_number"),
+    "account_short_number": Conflict("another account of the company has that short_number"),
+    "account_short_number_company": BadRequest("a short_number needs a company_id"),
+}
+
+
+def refusal(error: Exception) -> MizuError:
     """What a constraint of the table says, in words."""
     constraint = getattr(getattr(error, "diag", None), "constraint_name", "") or ""
-    if constraint == "account_tree":
-        return Conflict("an account cannot be below itself, nor more than 100 levels deep")
-    if constraint == "account_parent_id_fkey":
-        return NotFound("there is no account with that parent_id")
+    known = _REFUSALS.get(constraint)
+    if known is not None:
+        return type(known)(str(known))
     return BadRequest(f"the database refuses the values ({constraint})")

@@ -174,7 +174,7 @@ class MemoryAccountStore:
             raise NotFound("there is no account with that parent_id")
         while above is not None:
             if above == row["id"]:
-                raise Conflict("an account cannot be below itself, nor more than 100 levels deep")
+                raise Conflict("an account cannot be below itself")
             above = (self._by_id(above) or {}).get("parent_id")
 
     def _enabled(self, row: Mapping[str, Any] | None) -> bool:

@@ -1,0 +1,249 @@
+"""Kinds of account fields: how text becomes a value, how a value is shown, what its JSON looks like.
+
+A value is what PostgreSQL's ``jsonb_populate_record`` takes for the column: ``None``, ``bool``, ``int`` or
+``str``. Money is an ``int`` of millionths; percentages and times are text.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+Value = bool | int | str | None
+
+_YES = frozenset(("1", "yes", "true", "on", "y", "t"))
+_NO = frozenset(("0", "no", "false", "off", "n", "f", ""))
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]*\Z")
+_NUMBER = re.compile(r"\+?[0-9*#]{1,32}\Z")
+_PREFIX = re.compile(r"[0-9*#]{1,15}\Z")
+_ITEM_ID = re.compile(r"[0-9]{1,18}\Z")
+_USERNAME = re.compile(r"[^\s,\x00-\x1f\x7f\ud800-\udfff]{1,255}\Z")
+MICRO = 1_000_000
+LIST_MAX_ITEMS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """
+    :param parse: text to value; raises ``ValueError`` with what it wants.
+    :param show: value to the text that ``parse`` takes.
+    :param schema: JSON schema of the value in the API, where it differs from text.
+    """
+
+    name: str
+    parse: Callable[[str], Value]
+    show: Callable[[Value], str] = lambda value: "" if value is None else str(value)
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    to_json: Callable[[Value], Value] = lambda value: value
+
+    def accept(self, given: object) -> Value:
+        """The value for JSON of the API, which may also be the text of it. :raise ValueError:"""
+        return self.parse(_text_of(given))
+
+
+def _text_of(given: object) -> str:
+    if given is None:
+        return ""
+    if isinstance(given, bool):
+        return "1" if given else "0"
+    if isinstance(given, str | int | Decimal):
+        return str(given)
+    if isinstance(given, float):
+        return repr(given)
+    if isinstance(given, list | tuple):
+        return ",".join(map(_text_of, given))
+    raise ValueError("text, a number, true, false or null")
+
+
+def text(most: int = 255) -> Kind:
+    """Printable text."""
+
+    def parse(word: str) -> str:
+        if len(word) > most or _UNPRINTABLE.search(word):
+            raise ValueError(f"text of at most {most} characters on one line")
+        return word.strip()
+
+    return Kind("text", parse, schema={"type": "string", "maxLength": most})
+
+
+def integer(least: int, most: int) -> Kind:
+    """A whole number between two bounds, both included."""
+
+    def parse(word: str) -> int:
+        if not _INTEGER.match(word.strip()) or not least <= int(word) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(word)
+
+    return Kind("integer", parse, schema={"type": "integer", "minimum": least, "maximum": most})
+
+
+def optional_integer(least: int, most: int) -> Kind:
+    """A whole number, or nothing."""
+    inner = integer(least, most)
+
+    def parse(word: str) -> Value:
+        try:
+            return inner.parse(word) if word.strip() else None
+        except ValueError as wrong:
+            raise ValueError(f"{wrong}, or nothing") from None
+
+    return Kind("integer", parse, schema={**inner.schema, "type": ["integer", "null"]})
+
+
+def choice(names: Mapping[int, str]) -> Kind:
+    """One of the original's numbers; a name stands for its number."""
+    by_name = {name: number for number, name in names.items()}
+
+    def parse(word: str) -> int:
+        word = word.strip().lower()
+        if word in by_name:
+            return by_name[word]
+        if not _INTEGER.match(word) or int(word) not in names:
+            raise ValueError("one of " + ", ".join(f"{number} {name}" for number, name in names.items()))
+        return int(word)
+
+    def show(value: Value) -> str:
+        return str(value)
+
+    return Kind("choice", parse, show, {"type": "integer", "enum": list(names)})
+
+
+def _flag(word: str) -> bool:
+    word = word.strip().lower()
+    if word in _YES:
+        return True
+    if word in _NO:
+        return False
+    raise ValueError("yes or no (1 or 0)")
+
+
+def _money(word: str) -> int:
+    try:
+        amount = Decimal(word.strip() or "0")
+        micro = amount * MICRO
+        if not micro.is_finite() or micro != micro.to_integral_value() or abs(micro) >= 10**18:
+            raise InvalidOperation
+    except InvalidOperation:
+        raise ValueError("an amount such as 12.50, at most 6 decimal places") from None
+    return int(micro)
+
+
+def _money_text(value: Value) -> str:
+    amount = Decimal(int(value or 0)) / MICRO
+    shown = f"{amount:f}"
+    whole, point, places = shown.partition(".")
+    return f"{whole}.{places.rstrip('0').ljust(2, '0')}" if point else f"{whole}.00"
+
+
+def _percent(word: str) -> str:
+    try:
+        amount = Decimal(word.strip() or "0")
+        if not 0 <= amount <= 100 or amount != round(amount, 2):
+            raise InvalidOperation
+    except InvalidOperation:
+        raise ValueError("a percentage from 0 to 100, at most 2 decimal places") from None
+    return f"{amount:.2f}"
+
+
+def _percent_text(value: Value) -> str:
+    return f"{Decimal(str(value or 0)):.2f}"
+
+
+def _moment(word: str) -> str | None:
+    word = word.strip()
+    if not word:
+        return None
+    try:
+        at = datetime.fromisoformat(word)
+    except ValueError:
+        raise ValueError("a date or time such as 2026-12-31 or 2026-12-31T23:59:59Z, or nothing") from None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return at.isoformat(timespec="seconds")
+
+
+def _host(word: str) -> str:
+    word = word.strip()
+    if len(word) > 253 or not _HOST.match(word):
+        raise ValueError("a domain name or an address, or nothing")
+    return word
+
+
+def _number(word: str) -> str:
+    word = re.sub(r"[ ()./-]", "", word)
+    if word and not _NUMBER.match(word):
+        raise ValueError("a phone number of at most 32 digits, or nothing")
+    return word
+
+
+def _listed(word: str, pattern: re.Pattern[str], wanted: str) -> str:
+    items = [item.strip() for item in word.split(",") if item.strip()]
+    if len(items) > LIST_MAX_ITEMS:
+        raise ValueError(f"at most {LIST_MAX_ITEMS} of them")
+    if items == ["*"]:
+        return "*"
+    for item in items:
+        if not pattern.match(item):
+            raise ValueError(f"{wanted}; {item[:40]!r} is none")
+    return ",".join(dict.fromkeys(items))
+
+
+def _prefixes(word: str) -> str:
+    return _listed(word, _PREFIX, "prefixes of up to 15 digits with commas between them, or *")
+
+
+def _ids(word: str) -> str:
+    return _listed(word, _ITEM_ID, "account ids (numbers) with commas between them, or *")
+
+
+def _usernames(word: str) -> str:
+    return _listed(word, _USERNAME, "usernames with commas between them")
+
+
+def _currency(word: str) -> str:
+    word = word.strip().upper()
+    if word and not re.match(r"[A-Z]{3}\Z", word):
+        raise ValueError("three letters such as EUR, or nothing")
+    return word
+
+
+def _account(word: str) -> str | None:
+    """A username, or ``#12`` for the account of id 12; the store finds out which it is."""
+    word = word.strip()
+    if not word:
+        return None
+    if (word[0] == "#" and not _ITEM_ID.match(word[1:])) or not _USERNAME.match(word):
+        raise ValueError("a username, or # and an account id, or nothing")
+    return word
+
+
+class _AccountKind(Kind):
+    """A JSON number is an id, text is a username or ``#12``."""
+
+    __slots__ = ()
+
+    def accept(self, given: object) -> Value:
+        if isinstance(given, int) and not isinstance(given, bool):
+            given = f"#{given}"
+        return self.parse(_text_of(given))
+
+
+FLAG = Kind("flag", _flag, lambda value: "1" if value else "0", {"type": "boolean"})
+MONEY = Kind("money", _money, _money_text, {"type": "string", "format": "decimal"}, _money_text)
+PERCENT = Kind("percent", _percent, _percent_text, {"type": "string", "format": "decimal"}, _percent_text)
+MOMENT = Kind("time", _moment, schema={"type": ["string", "null"], "format": "date-time"})
+HOST = Kind("host", _host)
+NUMBER = Kind("number", _number)
+PREFIXES = Kind("prefixes", _prefixes)
+IDS = Kind("ids", _ids)
+USERNAMES = Kind("usernames", _usernames)
+CURRENCY = Kind("currency", _currency)
+ACCOUNT = _AccountKind(
+    "account", _account, lambda value: f"#{value}" if value else "", {"type": ["integer", "string", "null"]}
+)
+SECRET = Kind(
+    "secret", text(256).parse, lambda value: "***" if value else "", {"type": "string", "writeOnly": True}
+)
