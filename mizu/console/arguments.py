@@ -2,13 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mizu.errors import BadRequest
 
 SECRET_MAX_CHARACTERS = 256
+TEXT_MAX_CHARACTERS = 1024
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~!*'()&=$,/-]{0,63}\Z|[+*#][A-Za-z0-9._+#*-]{1,63}\Z")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)?\Z")
@@ -21,11 +22,13 @@ class Kind:
 
     name: str  #: in help and in ``help --json``; ``secret`` values are never logged, kept or shown
     convert: Callable[[str], Any]
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"}, compare=False)
+    """How the API writes it: JSON Schema."""
 
 
 def _text(word: str) -> str:
-    if len(word) > 1024:
-        raise ValueError("at most 1024 characters")
+    if len(word) > TEXT_MAX_CHARACTERS:
+        raise ValueError(f"at most {TEXT_MAX_CHARACTERS} characters")
     if any(ord(c) < 32 or ord(c) == 127 for c in word):
         raise ValueError("no control characters")
     return word
@@ -71,7 +74,7 @@ def integer(low: int, high: int) -> Kind:
             raise ValueError(f"a whole number from {low} to {high}")
         return int(word)
 
-    return Kind("int", convert)
+    return Kind("int", convert, {"type": "integer", "minimum": low, "maximum": high})
 
 
 def choice(*words: str) -> Kind:
@@ -82,14 +85,25 @@ def choice(*words: str) -> Kind:
             raise ValueError(f"one of {', '.join(words)}")
         return word
 
-    return Kind("choice:" + "|".join(words), convert)
+    return Kind("choice:" + "|".join(words), convert, {"type": "string", "enum": list(words)})
 
 
-TEXT = Kind("text", _text)
-ACCOUNT = Kind("account", _account)  #: a username that a new account may have
-SECRET = Kind("secret", _secret)
-DURATION = Kind("duration", _duration)  #: seconds, float
-FLAG = Kind("flag", bool)  #: an option without a value
+TEXT = Kind("text", _text, {"type": "string", "maxLength": TEXT_MAX_CHARACTERS})
+ACCOUNT = Kind(
+    "account", _account, {"type": "string", "minLength": 1, "maxLength": 64}
+)  #: a username that a new account may have
+SECRET = Kind("secret", _secret, {"type": "string", "format": "password", "maxLength": SECRET_MAX_CHARACTERS})
+DURATION = Kind(  #: seconds, float
+    "duration",
+    _duration,
+    {
+        "oneOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)?$"},
+        ]
+    },
+)
+FLAG = Kind("flag", bool, {"type": "boolean"})  #: an option without a value
 ASSIGNMENT = Kind("field=value", _assignment)  #: a field and its new value, ``name=value``
 SECRET_FIELDS = frozenset(("password", "pin"))  #: in assignments, never logged
 

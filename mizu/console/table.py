@@ -1,7 +1,8 @@
 """The command table: one list of commands for the terminal, for ``POST /console`` and for the JSON API.
 
-It parses a line, checks the operator's rights, runs the command, makes everything shown harmless and writes
-the audit log. What the commands do is in ``mizu.console.commands``; who the operator is, the caller knows.
+It checks the operator's rights, runs the command, makes everything shown harmless and sees that changes are
+noted (``mizu.console.auditing``). What the commands do is in ``mizu.console.commands``; who the operator is,
+the caller knows.
 """
 
 import difflib
@@ -10,16 +11,25 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.logger import Logger
-
-from mizu.console.arguments import FLAG, TEXT, Argument
+from mizu.console.arguments import TEXT, Argument
+from mizu.console.auditing import DONE, Auditor, audit_log
 from mizu.console.text import aligned, visible
-from mizu.errors import BadRequest, Forbidden, MizuError
+from mizu.console.words import CommandError, SecretMissing, spoken, values_of_json, values_of_words
+from mizu.errors import Forbidden, MizuError
 from mizu.model import Change, Operator, Rights
 
-LINE_MAX_CHARACTERS = 8192
+__all__ = [
+    "LINE_MAX_CHARACTERS",
+    "PERMISSIONS",
+    "Command",
+    "CommandError",
+    "CommandResult",
+    "CommandTable",
+    "Invocation",
+    "SecretMissing",
+]
 
-audit_log = Logger(namespace="mizu.audit")  #: every change: who, from where, what, how it ended
+LINE_MAX_CHARACTERS = 8192
 
 #: least rights for each permission that a command may name
 PERMISSIONS: Mapping[str, Rights] = {
@@ -31,29 +41,14 @@ PERMISSIONS: Mapping[str, Rights] = {
     "registrations.write": Rights.ADMIN,
     "accounts.read": Rights.SALES,
     "accounts.write": Rights.ADMIN,
+    "options.read": Rights.ADMIN,
+    "options.write": Rights.GENERAL_ADMIN,
+    "tokens.read": Rights.ADMIN,
+    "tokens.write": Rights.ADMIN,
+    "audit.read": Rights.ADMIN,
     "trace": Rights.ADMIN,
     "server.stop": Rights.GENERAL_ADMIN,
 }
-
-
-class CommandError(BadRequest):
-    """The line is not a command, or its arguments are wrong; ``hint`` says how it is used."""
-
-    code = "usage"
-
-    def __init__(self, text: str, hint: str = "") -> None:
-        super().__init__(text)
-        self.hint = hint
-
-
-class SecretMissing(CommandError):
-    """A secret argument was left out: an interactive client asks for it without showing it."""
-
-    code = "secret_missing"
-
-    def __init__(self, argument: str, hint: str) -> None:
-        super().__init__(f"<{argument}> is missing", hint)
-        self.argument = argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +94,8 @@ class Command:
     arguments: tuple[Argument, ...] = ()
     details: str = ""  #: more help; may have several lines
     examples: tuple[str, ...] = ()  #: whole command lines; the tests parse them
-    changes: bool = False  #: written to the audit log
+    changes: bool = False  #: noted in the audit list
+    emergency: bool = False  #: carried out also when the audit list cannot be written
     scoped: bool = False  #: heeds ``Operator.scope_account_id``; others are refused to such operators
 
     def allows(self, operator: Operator) -> bool:
@@ -130,8 +126,9 @@ class Command:
 class CommandTable:
     """All commands by name. ``help`` is there from the beginning."""
 
-    def __init__(self, commands: Iterable[Command] = ()) -> None:
+    def __init__(self, commands: Iterable[Command] = (), *, auditor: Auditor | None = None) -> None:
         self._commands: dict[str, Command] = {}
+        self._auditor = auditor or Auditor()
         self.add(_help_command(self))
         for command in commands:
             self.add(command)
@@ -176,7 +173,7 @@ class CommandTable:
         if not words:
             raise CommandError("no command", "'help' lists the commands")
         command, rest = self.find(words)
-        return command, _values(command, rest)
+        return command, values_of_words(command.arguments, rest, f"usage: {command.usage}")
 
     async def run(self, line: str, operator: Operator) -> CommandResult:
         """
@@ -184,23 +181,7 @@ class CommandTable:
 
         :raise MizuError: wrong line, not allowed, or whatever the command refuses with.
         """
-        command, values = self.parse(line)
-        if operator.rights < PERMISSIONS[command.permission]:
-            self._audit(command, values, operator, "forbidden")
-            raise Forbidden(f"{command.name!r} needs the right {command.permission!r}")
-        if operator.scope_account_id is not None and not command.scoped:
-            self._audit(command, values, operator, "forbidden")
-            raise Forbidden(f"{command.name!r} is not for operators who are limited to some accounts")
-        try:
-            answer = await command.run(Invocation(operator, values))
-        except MizuError as refused:
-            self._audit(command, values, operator, refused.code)
-            raise
-        except BaseException as broken:
-            self._audit(command, values, operator, type(broken).__name__)
-            raise
-        self._audit(command, values, operator, "ok")
-        return CommandResult([visible(line) for line in answer.lines], answer.result, answer.changes)
+        return await self._run(*self.parse(line), operator)
 
     async def answer(self, line: str, operator: Operator) -> tuple[int, dict[str, Any]]:
         """
@@ -209,8 +190,22 @@ class CommandTable:
         :return: HTTP status, and ``{"ok", "error", "lines", "result"}``; ``argument`` names a secret that is
             missing. Raises nothing but cancellation.
         """
+        return await self._answered(lambda: self.parse(line), operator)
+
+    async def answer_call(
+        self, command: Command, given: Mapping[str, Any], operator: Operator
+    ) -> tuple[int, dict[str, Any]]:
+        """Run a command with arguments from JSON; the answer is that of :meth:`answer`."""
+        usage = f"usage: {command.usage}"
+        return await self._answered(
+            lambda: (command, values_of_json(command.arguments, given, usage)), operator
+        )
+
+    async def _answered(
+        self, parse: Callable[[], tuple[Command, dict[str, Any]]], operator: Operator
+    ) -> tuple[int, dict[str, Any]]:
         try:
-            done = await self.run(line, operator)
+            done = await self._run(*parse(), operator)
         except MizuError as refused:
             hint = getattr(refused, "hint", "")
             lines = [visible(text) for text in (*str(refused).splitlines(), hint) if text]
@@ -223,6 +218,41 @@ class CommandTable:
             text = "internal error; the server's log has the details"
             return 500, {"ok": False, "error": "internal", "lines": [text], "result": None}
         return 200, {"ok": True, "error": "", "lines": list(done.lines), "result": done.result}
+
+    async def _run(self, command: Command, values: dict[str, Any], operator: Operator) -> CommandResult:
+        """The one way to every command: rights, scope, audit."""
+        reason = ""
+        if operator.rights < PERMISSIONS[command.permission]:
+            reason = f"{command.name!r} needs the right {command.permission!r}"
+        elif operator.scope_account_id is not None and not command.scoped:
+            reason = f"{command.name!r} is not for operators who are limited to some accounts"
+        if reason:
+            if command.changes:
+                line = spoken(command.name, command.arguments, values)
+                await self._auditor.refused(operator, command.name, line, Forbidden.code)
+            raise Forbidden(reason)
+        call = Invocation(operator, values)
+        done = await (self._change(command, call) if command.changes else command.run(call))
+        return CommandResult([visible(line) for line in done.lines], done.result, done.changes)
+
+    async def _change(self, command: Command, call: Invocation) -> CommandResult:
+        """Run a command between the two halves of its entry in the audit list."""
+        operator, line = call.operator, spoken(command.name, command.arguments, call.values)
+        number = await self._auditor.begin(operator, command.name, line, emergency=command.emergency)
+        outcome = DONE
+        changes: Sequence[Change] = ()
+        try:
+            done = await command.run(call)
+            changes = done.changes
+        except MizuError as refused:
+            outcome = refused.code
+            raise
+        except BaseException as broken:
+            outcome = type(broken).__name__
+            raise
+        finally:
+            await self._auditor.finish(number, operator, line, outcome, changes)
+        return done
 
     def find(self, words: list[str]) -> tuple[Command, list[str]]:
         """The command that ``words`` begin with, and the rest. :raise CommandError: names the nearest."""
@@ -240,92 +270,6 @@ class CommandTable:
         )
         hint = f"did you mean {near[0]!r}?" if near else "'help' lists the commands"
         raise CommandError(f"no command {first[:60]!r}", hint)
-
-    def _audit(self, command: Command, values: Mapping[str, Any], operator: Operator, outcome: str) -> None:
-        if command.changes:
-            audit_log.info(
-                "{who} from {source}: {command} -> {outcome}",
-                who=visible(operator.name),
-                source=visible(operator.source or "-"),
-                command=visible(spoken(command, values)),
-                outcome=outcome,
-            )
-
-
-def spoken(command: Command, values: Mapping[str, Any]) -> str:
-    """The command line again from parsed values, secrets as ``***``; for logs."""
-    words = [command.name]
-    for argument in command.arguments:
-        value = values.get(argument.name)
-        if value is None or value == argument.default:
-            continue
-        text = " ".join(map(argument.spoken, value)) if argument.many else argument.spoken(value)
-        if not argument.option:
-            words.append(text)
-        elif argument.kind is FLAG:
-            words.append(f"--{argument.name}")
-        else:
-            words.extend((f"--{argument.name}", text))
-    return " ".join(words)
-
-
-def _values(command: Command, words: list[str]) -> dict[str, Any]:
-    usage = f"usage: {command.usage}"
-    options = {argument.name: argument for argument in command.arguments if argument.option}
-    places = [argument for argument in command.arguments if not argument.option]
-    values: dict[str, Any] = {argument.name: argument.default for argument in command.arguments}
-    given: set[str] = set()
-    waiting, only_places = iter(words), False
-    try:
-        for word in waiting:
-            if word == "--" and not only_places:
-                only_places = True
-            elif word.startswith("--") and not only_places:
-                name, equals, value = word[2:].partition("=")
-                argument = _option(options, name)
-                if name in given:
-                    raise CommandError(f"--{name} is there twice")
-                given.add(name)
-                values[name] = _option_value(argument, value if equals else None, waiting)
-            elif not places:
-                raise CommandError(f"one argument too many: {word[:60]!r}")
-            else:
-                argument = places[0] if places[0].many else places.pop(0)
-                converted = argument.convert(word)
-                if argument.many:
-                    converted = [*(values[argument.name] or ()), converted]
-                given.add(argument.name)
-                values[argument.name] = converted
-    except CommandError as wrong:
-        wrong.hint = wrong.hint or usage
-        raise
-    except BadRequest as wrong:
-        raise CommandError(str(wrong), usage) from None
-    missing = [a for a in command.arguments if a.required and a.name not in given]
-    if missing and all(argument.secret for argument in missing):
-        raise SecretMissing(missing[0].name, usage)
-    if missing:
-        raise CommandError(", ".join(f"<{a.name}>" for a in missing) + " is missing", usage)
-    return values
-
-
-def _option(options: Mapping[str, Argument], name: str) -> Argument:
-    if name in options:
-        return options[name]
-    near = difflib.get_close_matches(name, options, n=1)
-    raise CommandError(f"no option --{name[:60]}", f"did you mean --{near[0]}?" if near else "")
-
-
-def _option_value(argument: Argument, value: str | None, waiting: Iterable[str]) -> Any:
-    if argument.kind is FLAG:
-        if value is not None:
-            raise CommandError(f"--{argument.name} takes no value")
-        return True
-    if value is None:
-        value = next(iter(waiting), None)
-    if value is None:
-        raise CommandError(f"--{argument.name} needs a value")
-    return argument.convert(value)
 
 
 def _help_command(table: CommandTable) -> Command:

@@ -55,34 +55,34 @@ COMMENT ON COLUMN operator_token.used_from IS 'Address that it was used from las
 
 CREATE TABLE audit (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at timestamptz NOT NULL DEFAULT now(),
+    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
     node text NOT NULL DEFAULT '',
     who text NOT NULL,
-    source text NOT NULL DEFAULT '',
+    token_id bigint,
     scope_account_id bigint,
+    source text NOT NULL DEFAULT '',
     command text NOT NULL,
-    line text NOT NULL DEFAULT '',
-    object text NOT NULL DEFAULT '',
-    outcome text NOT NULL DEFAULT 'begun',
-    before jsonb,
-    after jsonb,
-    done_at timestamptz
+    line text NOT NULL,
+    outcome text NOT NULL,
+    objects text[] NOT NULL DEFAULT '{}',
+    changes jsonb NOT NULL DEFAULT '[]'
 );
-CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_begun ON audit (begun_at);
 CREATE INDEX audit_who ON audit (who, id);
-CREATE INDEX audit_object ON audit (object, id);
 CREATE INDEX audit_scope ON audit (scope_account_id, id) WHERE scope_account_id IS NOT NULL;
+CREATE INDEX audit_objects ON audit USING gin (objects);
 COMMENT ON TABLE audit IS 'Every change by an operator: written before it is made, completed after';
 COMMENT ON COLUMN audit.id IS 'Number of the entry, in the order of writing';
-COMMENT ON COLUMN audit.at IS 'When the change began';
+COMMENT ON COLUMN audit.begun_at IS 'When the change began';
+COMMENT ON COLUMN audit.ended_at IS 'When the outcome was written; empty: never';
 COMMENT ON COLUMN audit.node IS 'Node that carried it out';
 COMMENT ON COLUMN audit.who IS 'Operator';
+COMMENT ON COLUMN audit.token_id IS 'Token that was used; empty: the one of the data directory. No foreign key: entries outlive tokens';
+COMMENT ON COLUMN audit.scope_account_id IS 'Account that the operator was limited to; empty: none. No foreign key: entries outlive accounts';
 COMMENT ON COLUMN audit.source IS 'Address the operator came from';
-COMMENT ON COLUMN audit.scope_account_id IS 'What the operator was limited to; empty: nothing. No foreign key: entries outlive accounts';
 COMMENT ON COLUMN audit.command IS 'Name of the command';
 COMMENT ON COLUMN audit.line IS 'The whole command, secrets as ***';
-COMMENT ON COLUMN audit.object IS 'What was changed, kind:name, e.g. account:1001';
 COMMENT ON COLUMN audit.outcome IS 'begun: the end is unknown; ok; else the error code';
-COMMENT ON COLUMN audit.before IS 'The object before, without secrets; empty: it was not there, or is of no kind we can show';
-COMMENT ON COLUMN audit.after IS 'The object after, without secrets';
-COMMENT ON COLUMN audit.done_at IS 'When the outcome was written; empty: never';
+COMMENT ON COLUMN audit.objects IS 'What was changed, topic:key each';
+COMMENT ON COLUMN audit.changes IS 'topic, key, before and after of each thing, without secrets; a list of objects';
