@@ -295,6 +295,8 @@ class Switchboard:
             self.answer(tx, bad.sip_status, str(bad))
             return None
         call.caller = leg
+        if request.expires is not None:
+            call.patience_s = float(max(request.expires, 1))
         call.legs.append(leg)
         call.invite_to = inviter(self, call, leg, account)
         self._calls[call.call_id] = call

@@ -26,7 +26,7 @@ from mizu.switch.call_table import (
 )
 from mizu.switch.callee import CalleeLeg, Early, Invitation
 from mizu.switch.causes import END, NO_ANSWER, NO_ROUTE, NOT_REGISTERED, REASONS, Failure
-from mizu.switch.fields import REFUSAL, body_fields, passed_pairs
+from mizu.switch.fields import REFUSAL, body_fields, escaped_user, passed_pairs
 from mizu.switch.leg import Leg, LegState
 from mizu.switch.ports import Ports, Target, address_text
 
@@ -66,6 +66,7 @@ class Call:
         "invite_to",
         "legs",
         "outcome",
+        "patience_s",
         "ports",
         "route",
         "state",
@@ -100,6 +101,7 @@ class Call:
         self._numbered = 0
         self._starting = False
         self._tried: CalleeLeg | None = None
+        self.patience_s = float("inf")  #: the caller wants to wait no longer (Expires, RFC 3261 13.3.1)
         self.told = False  #: the caller has been told that somebody answered
 
     def age_s(self, now_s: float) -> float:
@@ -225,15 +227,16 @@ class Call:
     def _ring(self, route: Route, targets: Sequence[Target]) -> None:
         ports = self.ports
         invitation, from_value = self.invite_to(route)
-        timeout_s = route.ring_timeout_s or ports.settings.ring_timeout_s
+        timeout_s = min(route.ring_timeout_s or ports.settings.ring_timeout_s, self.patience_s)
         self._stop_ringing()
         self._ring_timeout = ports.deadlines.at(ports.now() + timeout_s, self._rang_out)
         host = ports.settings.domain
+        called = escaped_user(route.called_number or self.called_number)
         self._starting = True  # a leg may fail before the next is begun
         for target in targets:
             to_uri = route.uri
             if not to_uri:
-                to_uri = f"sip:{route.called_number or self.called_number}@{host}" if host else target.uri
+                to_uri = f"sip:{called}@{host}" if host else target.uri
             self._numbered += 1
             leg = CalleeLeg(
                 self,

@@ -78,6 +78,7 @@ NO_RESPONSE: Final[dict[str, Failure]] = {
     "timeout": TIMEOUT,
     "transport": Failure(502, "unreachable", NEXT, 66),
     "unresolved": Failure(502, "unreachable", NEXT, 66),
+    "overloaded": Failure(503, "overloaded", END, 67),  # we are the server that is: no more transactions
 }
 NOT_REGISTERED: Final = Failure(480, "not_registered", NEXT, 36)
 NO_ANSWER: Final = Failure(480, "no_answer", END, 34)

@@ -164,3 +164,15 @@ def test_a_trunk_whose_silence_is_long(World: Any) -> None:
     assert out.status == 480
     world.settled()
     assert (world.row.cause, world.row.route) == ("no_response", "t2")
+
+
+def test_a_caller_that_waits_only_so_long(World: Any) -> None:
+    """Expires in the INVITE (RFC 3261 13.3.1): ringing ends then."""
+    world = World(FakeWire(FakeClock()))
+    alice, bob = world.phone("alice"), world.phone("bob")
+    out = alice.call("bob", fields=[("Expires", "15")])
+    world.until(lambda: bool(bob.calls))
+    bob.calls[0].ring()
+    world.until(lambda: out.state == "failed", limit_s=16)
+    world.settled()
+    assert world.row.cause == "no_answer"
