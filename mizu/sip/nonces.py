@@ -1,8 +1,9 @@
 """
 Nonces that need no memory until they are used: the time and a serial number are in them, signed.
 
-A nonce is 16 hexadecimal digits (8 of issue time in seconds, 8 of serial number) and 32 of signature. Only
-a nonce that was used with the right password takes memory, in :class:`NonceCounts`.
+A nonce is 24 hexadecimal digits (8 of issue time in seconds, 8 of serial number, 8 that say which address
+it was sent to) and 32 of signature. Only a nonce that was used with the right password takes memory, in
+:class:`NonceCounts`.
 """
 
 import hashlib
@@ -11,7 +12,8 @@ import secrets
 from typing import Literal
 
 _STAMP_CHARS = 16
-_NONCE_CHARS = 48
+_SOURCE_END = 24
+_NONCE_CHARS = 56
 _HEX = frozenset("0123456789abcdef")
 
 #: Nonce counts may arrive out of order by so much (UDP); a lower one is taken for a replay.
@@ -40,28 +42,40 @@ class NonceSigner:
         self._now_s = 0.0
         self._serial = secrets.randbits(31)
 
-    def make(self, now_s: float) -> str:
+    def make(self, now_s: float, source: str = "") -> str:
         """
         A new nonce, unique in this process.
+
+        :param source: the address it is sent to.
 
         :param now_s: wall time, seconds since the epoch. When the clock is set back, time stands still here
             until it catches up: nonces stay ordered, nobody is locked out.
         """
         self._now_s = max(self._now_s, now_s)
         self._serial = (self._serial + 1) & _NC_MASK
-        stamp = f"{int(self._now_s):08x}{self._serial:08x}"
+        stamp = f"{int(self._now_s):08x}{self._serial:08x}{self._source_tag(source)}"
         return stamp + hashlib.blake2b(stamp.encode(), key=self._key, digest_size=16).hexdigest()
 
     def check(self, nonce: str, now_s: float) -> Literal["good", "stale", "bad"]:
         """``bad``: not ours. ``stale``: ours, but too old. Replays are :class:`NonceCounts`' business."""
         if len(nonce) != _NONCE_CHARS or not nonce.isascii():
             return "bad"
-        stamp = nonce[:_STAMP_CHARS]
+        stamp = nonce[:_SOURCE_END]
         signature = hashlib.blake2b(stamp.encode(), key=self._key, digest_size=16).hexdigest()
         if not hmac.compare_digest(signature, nonce[_STAMP_CHARS:]):
             return "bad"
         self._now_s = max(self._now_s, now_s)
         return "stale" if self._now_s - int(stamp[:8], 16) > self._lifetime_s else "good"
+
+    def issued_to(self, nonce: str, source: str) -> bool:
+        """
+        Was this nonce, which :meth:`check` found good, sent to that address? Then who uses it from there
+        has received it there: the address is not forged.
+        """
+        return nonce[_STAMP_CHARS:_SOURCE_END] == self._source_tag(source)
+
+    def _source_tag(self, source: str) -> str:
+        return hashlib.blake2b(source.encode(), key=self._key, digest_size=4, person=b"source").hexdigest()
 
 
 class NonceCounts:

@@ -129,3 +129,12 @@ def test_the_window_accepts_each_count_at_most_once(ncs: list[int], order: rando
             assert accepted
         if accepted:
             used.add(nc)
+
+def test_nonce_tells_which_address_it_was_sent_to():
+    """Who uses a nonce from another address has not shown that he can be reached there."""
+    signer = NonceSigner(KEY, 300)
+    nonce = signer.make(NOW, "192.0.2.1")
+    assert signer.check(nonce, NOW) == "good"
+    assert signer.issued_to(nonce, "192.0.2.1")
+    assert not signer.issued_to(nonce, "192.0.2.2")
+    assert not NonceSigner(b"x" * 32, 300).issued_to(nonce, "192.0.2.1")
