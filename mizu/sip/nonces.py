@@ -62,7 +62,7 @@ class NonceSigner:
             return "bad"
         stamp = nonce[:_SOURCE_END]
         signature = hashlib.blake2b(stamp.encode(), key=self._key, digest_size=16).hexdigest()
-        if not hmac.compare_digest(signature, nonce[_STAMP_CHARS:]):
+        if not hmac.compare_digest(signature, nonce[_SOURCE_END:]):
             return "bad"
         self._now_s = max(self._now_s, now_s)
         return "stale" if self._now_s - int(stamp[:8], 16) > self._lifetime_s else "good"
