@@ -1,7 +1,7 @@
 """The switch in this process, without sockets and without a database: what its own code costs.
 
-Time is virtual, so that every run does the same steps. Messages go straight into the UDP transport and what it
-sends is kept; database statements are made in full and answered at once. Socket calls, the event loop and
+Time is virtual, so that every run does the same steps. Messages go straight into the UDP transport and what
+it sends is kept; database statements are made in full and answered at once. Socket calls, the event loop and
 PostgreSQL come on top (about 10 us for a datagram in and one out).
 """
 
@@ -43,7 +43,7 @@ STEP_S = 0.005
 #: Operations under way at one time; they share database statements as they would at a thousand a second.
 TOGETHER = 5
 #: One round of a measurement.
-ROUND = {"w1": 5000, "w2": 3000, "w3": 800}
+ROUND = {"w1": 1000, "w2": 500, "w3": 100}
 
 SDP = (
     "v=0\r\no=- 53655765 2353687637 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -140,6 +140,7 @@ class Switch:
         self._udp.listener = f"udp:{US[0]}:{US[1]}"
         self._udp.sendto = lambda data, to: self.out.append((data, to))
         table._udp.append((self._udp, self._udp.listener))
+        table._reaches = None
         self.node.core.ready = True
         self.users = users
         self.spent_s = 0.0
@@ -181,7 +182,9 @@ class Switch:
         )
 
 
-def message(start: str, name: str, to: str, n: int, step: str, cseq: str, more: str = "", body: str = "") -> bytes:
+def message(
+    start: str, name: str, to: str, n: int, step: str, cseq: str, more: str = "", body: str = ""
+) -> bytes:
     """A request as SIPp's scenarios write it."""
     return (
         f"{start} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5070;rport;branch=z9hG4bK-77-{n}-{step}\r\n"
@@ -383,7 +386,7 @@ def held(work: str, scratch: Path, count: int) -> dict[str, Any]:
     settled = tracemalloc.get_traced_memory()[0] / count
     print(f"{work}: {fresh:.0f} bytes each just after set-up, {settled:.0f} when its transactions are over")
     for line in tracemalloc.take_snapshot().statistics("lineno")[:25]:
-        place = line.traceback[0]
-        print(f"{line.size / count:8.0f} bytes {line.count / count:6.2f} objects  {place.filename}:{place.lineno}")
+        place, size, number = line.traceback[0], line.size / count, line.count / count
+        print(f"{size:8.0f} bytes {number:6.2f} objects  {place.filename}:{place.lineno}")
     tracemalloc.stop()
     return {"work": work, "fresh_bytes": fresh, "settled_bytes": settled}

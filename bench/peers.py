@@ -14,7 +14,7 @@ from mizu.testing.server import MizuProcess
 HERE = Path(__file__).parent
 DOMAIN = "bench.local"
 #: Calls to numbers in 49... go to the called side that SIPp plays.
-MIZU_CONFIG = '''[sip]
+MIZU_CONFIG = """[sip]
 realm = "bench.local"
 
 [registrar]
@@ -25,7 +25,7 @@ name = "trunks"
 type = "prefix"
 prefix = [{ prefix = "49", trunks = ["callee"] }]
 trunk = [{ name = "callee", uri = "sip:127.0.0.1:5080" }]
-'''
+"""
 KAMAILIO_SQL = Path("/usr/share/kamailio/postgres")
 
 

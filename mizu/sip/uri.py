@@ -1,6 +1,7 @@
 """SIP, SIPS and tel URIs: parse, print, compare (RFC 3261 19.1, RFC 3966, RFC 5118)."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from mizu.sip.grammar import BadMessage, host_text, parse_host_port
@@ -263,6 +264,10 @@ def parse_uri(text: str) -> Uri:
 
     :raise BadMessage: no scheme, a character that no URI may have, or a SIP or tel URI that is malformed.
     """
+    return _parse_cached(text) if len(text) < _CACHED_CHARS else _parse_uri(text)
+
+
+def _parse_uri(text: str) -> Uri:
     if text[:4] == "sip:":
         return SipUri.parse(text)
     scheme, colon, rest = text.partition(":")
@@ -276,3 +281,8 @@ def parse_uri(text: str) -> Uri:
     if not rest or _forbidden(rest):
         raise BadMessage("Character that no URI may have", code="bad_uri")
     return OtherUri(lower, text)
+
+
+#: The same URI stands in From, To and Contact of each message of a dialog. Only good ones are kept.
+_parse_cached = lru_cache(4096)(_parse_uri)
+_CACHED_CHARS = 96

@@ -76,13 +76,32 @@ class DnsResolver:
         self._cache: dict[Query, tuple[float, Sequence[Record]]] = {}
         self._under_way: dict[Query, list[_Told]] = {}
         self._searches: dict[_Search, None] = {}
+        self._plain: dict[str, list[Hop]] = {}  # hops of numeric URIs, which need no question
+        self._plain_reaches: Collection[tuple[str, int]] = ()
         self.hits = 0
         self.asked = 0
         self.failed = 0
 
     def resolve(self, uri: str, done: Callable[[Sequence[Hop]], None]) -> None:
         """See :meth:`mizu.sip.flow.Resolver.resolve`. Answers within four seconds."""
-        _Search(self, locate(uri, self._reaches(), self._random), done).step(None)
+        reaches = self._reaches()
+        key = _place_of(uri)
+        if key:
+            if reaches != self._plain_reaches:
+                self._plain, self._plain_reaches = {}, reaches
+            hops = self._plain.get(key)
+            if hops is not None:
+                _tell(done, list(hops))
+                return
+        steps = locate(uri, reaches, self._random)
+        try:
+            questions = next(steps)
+        except StopIteration as end:
+            if key and end.value and len(self._plain) < self._cache_max:
+                self._plain[key] = end.value
+            _tell(done, list(end.value))
+            return
+        _Search(self, steps, done).begin(questions)
 
     def counts(self) -> dict[str, int]:
         """Figures for status and metrics."""
@@ -234,23 +253,26 @@ class _Search:
         self._deadline: IDelayedCall | None = None
         self._late = False
 
-    def step(self, answers: Answers | None) -> None:
-        """Go on with these answers as far as the cache reaches."""
-        while self._done is not None:
-            try:
-                # A generator takes None as its first value, and only then.
-                questions = next(self._steps) if answers is None else self._steps.send(answers)
-            except StopIteration as end:
-                self.finish(end.value)
-                return
-            known, missing = self._look_up(questions)
-            if missing and self._late:
-                self.finish([])
-                return
-            if missing:
-                self._ask(known, missing)
-                return
-            answers = known
+    def begin(self, questions: list[Query]) -> None:
+        """Look for answers in the cache, ask for the others."""
+        known, missing = self._look_up(questions)
+        if missing and self._late:
+            self.finish([])
+        elif missing:
+            self._ask(known, missing)
+        else:
+            self.step(known)
+
+    def step(self, answers: Answers) -> None:
+        """Go on with these answers."""
+        if self._done is None:
+            return
+        try:
+            questions = self._steps.send(answers)
+        except StopIteration as end:
+            self.finish(end.value)
+            return
+        self.begin(questions)
 
     def _look_up(self, questions: list[Query]) -> tuple[dict[Query, Sequence[Record]], list[Query]]:
         known: dict[Query, Sequence[Record]] = {}
@@ -295,12 +317,25 @@ class _Search:
             if self._deadline.active():
                 self._deadline.cancel()
             self._resolver.ended(self)
-        if done is None:
-            return
-        try:
-            done(hops)
-        except Exception:
-            self._resolver.log.failure("the receiver of a look-up raised")
+        if done is not None:
+            _tell(done, hops)
+
+
+def _tell(done: Callable[[Sequence[Hop]], None], hops: Sequence[Hop]) -> None:
+    try:
+        done(hops)
+    except Exception:
+        DnsResolver.log.failure("the receiver of a look-up raised")
+
+
+def _place_of(uri: str) -> str:
+    """What of a URI decides where it leads, when its user part is a plain word or number; else nothing."""
+    head, at, rest = uri.partition("@")
+    if not at:
+        return uri
+    scheme, _, user = head.partition(":")
+    user = user.removeprefix("+")
+    return f"{scheme}@{rest}" if user.isalnum() and user.isascii() else ""
 
 
 def _records(query: Query, headers: Sequence[Any]) -> tuple[list[Record], float]:

@@ -98,6 +98,7 @@ class TransportTable:
         self._addresses = LocalAddresses(reactor.seconds)
         self._udp: list[tuple[DatagramTransport, str]] = []
         self._streams: list[tuple[StreamListener, str]] = []
+        self._reaches: frozenset[tuple[str, int]] | None = None  # as long as the listeners are the same
         self.connections = Connections(
             reactor,
             guard=guard,
@@ -117,6 +118,7 @@ class TransportTable:
         """
         proto, host, port = parse_listener(spec)
         assert self.sink is not None, "a transport without a receiver"
+        self._reaches = None
         self.connections.sink = self.sink
         if proto == "udp":
             udp = DatagramTransport(self.sink, self._guard, self._limits, self.report, self._local_towards)
@@ -155,7 +157,9 @@ class TransportTable:
 
     def reaches(self) -> frozenset[tuple[str, int]]:
         """(protocol, IP version 4 or 6) of every kind of listener there is."""
-        return frozenset((one.proto, family_of(one.host)) for one in self.listeners)
+        if self._reaches is None:
+            self._reaches = frozenset((one.proto, family_of(one.host)) for one in self.listeners)
+        return self._reaches
 
     def _local_towards(self, bound_host: str, port: int, peer: str) -> tuple[str, int]:
         """Our address as ``peer`` can reach it: advertised, bound, or what the kernel would send from."""
@@ -197,7 +201,7 @@ class TransportTable:
 
         :param candidates: (listener, bound host, name).
         """
-        fitting = [one for one in candidates if family_of(one[1]) == family]
+        fitting = [one for one in candidates if (6 if ":" in one[1] else 4) == family]
         for one in fitting:
             if one[2] == listener:
                 return one[0]
@@ -241,7 +245,7 @@ class TransportTable:
         """Close every listener, then every connection, politely for two seconds. Fires when all is closed."""
         closed = [one.close() for one, _ in self._udp]
         closed += [one.close() for one, _ in self._streams]
-        self._udp, self._streams = [], []
+        self._udp, self._streams, self._reaches = [], [], None
         self.connections.close()
         return Deferred.fromCoroutine(self._finish(closed))
 
