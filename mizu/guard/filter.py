@@ -1,7 +1,9 @@
 """What is thrown away before the parser sees it: banned senders, sizes and first bytes that cannot be SIP,
-senders that are too fast. Cheap and silent: what is dropped gets no answer and no log line, only a count."""
+senders that are too fast, scanners that name themselves. Cheap and silent: what is dropped gets no answer and
+no log line, only a count."""
 
-from collections.abc import Callable, Container
+import re
+from collections.abc import Callable, Container, Iterable
 
 from mizu.guard.limits import TokenBuckets, rate_key
 
@@ -14,13 +16,20 @@ _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+
 #: 7.5 allows before a start line.
 MAY_BEGIN = bytes(byte in _TOKEN or byte in b"\r\n" for byte in range(256))
 
+_NONCE = re.compile(rb'\bnonce="([0-9a-f]{16,200})"')
+
+
+def _proves_nothing(nonce: str, host: str) -> bool:
+    return False
+
 
 class Gate:
     """
     The checks in front of the parser, in the order of their price.
 
-    ``banned`` and ``trusted`` are asked with ``in`` for an address text (IPv4-mapped addresses as IPv4); a
-    trusted sender is neither banned nor slowed down, but his sizes are checked.
+    The containers are asked with ``in``: ``banned``, ``trusted`` and ``doubtful`` for an address text
+    (IPv4-mapped addresses as IPv4), ``agents`` for (address, port). A trusted sender is neither banned nor
+    slowed down, but his sizes are checked.
     """
 
     def __init__(
@@ -31,23 +40,42 @@ class Gate:
         now: Callable[[], float],
         banned: Container[str] = frozenset(),
         trusted: Container[str] = frozenset(),
+        doubtful: Container[str] = frozenset(),
+        agents: Container[tuple[str, int]] = frozenset(),
+        proves: Callable[[str, str], bool] = _proves_nothing,
         addresses_max: int = 100_000,
     ) -> None:
         """
         :param message_bytes: largest message.
         :param rate_per_s: messages a second from one sender; 0: any number.
         :param now: monotonic seconds.
+        :param doubtful: banned for what somebody else may have sent: who proves himself comes through.
+        :param proves: whether a nonce was sent to an address (nonce, address).
         :param addresses_max: senders whose rate is known at a time.
         """
         self._message_bytes = message_bytes
         self._now = now
         self._banned = banned
         self._trusted = trusted
+        self._doubtful = doubtful
+        self._agents = agents
+        self._proves = proves
         self._buckets = TokenBuckets(rate_per_s, limit=addresses_max) if rate_per_s > 0 else None
-        self.dropped = dict.fromkeys(("banned", "size", "first_byte", "rate", "connection"), 0)
+        self._scanners: tuple[bytes, ...] = ()
+        self._scanner_line: re.Pattern[bytes] | None = None
+        self.dropped = dict.fromkeys(("banned", "size", "first_byte", "rate", "scanner", "connection"), 0)
         self.garbage: dict[str, int] = {}  #: malformed messages by their code
 
-    def admit(self, host: str, size_bytes: int, first: bytes) -> bool:
+    def know_scanners(self, names: Iterable[str]) -> None:
+        """Drop what has one of these words in its User-Agent, from now on. None: nothing is looked for."""
+        words = [name.lower().encode() for name in names if name]
+        self._scanners = tuple(words)
+        pattern = b"|".join(re.escape(word) for word in words)
+        self._scanner_line = (
+            re.compile(rb"\nuser-agent[ \t]*:[^\r\n]*(?:" + pattern + b")") if words else None
+        )
+
+    def admit(self, host: str, size_bytes: int, first: bytes, port: int = 0) -> bool:
         """
         Whether a datagram may go to the parser.
 
@@ -63,7 +91,28 @@ class Gate:
         if not MAY_BEGIN[first[0]]:
             self.dropped["first_byte"] += 1
             return False
+        if (self._agents and (host, port) in self._agents and host not in self._trusted) or (
+            host in self._doubtful and host not in self._trusted and not self._shows_proof(host, first)
+        ):
+            self.dropped["banned"] += 1
+            return False
+        if self._scanners and self._is_scanner(first) and host not in self._trusted:
+            self.dropped["scanner"] += 1
+            return False
         return self._buckets is None or self._in_time(host)
+
+    def _is_scanner(self, data: bytes) -> bool:
+        low = data.lower()
+        for word in self._scanners:
+            if word in low:
+                assert self._scanner_line is not None
+                return self._scanner_line.search(low) is not None
+        return False
+
+    def _shows_proof(self, host: str, data: bytes) -> bool:
+        """Credentials with a nonce of ours that was sent to this very address cannot be forged."""
+        found = _NONCE.search(data)
+        return found is not None and self._proves(found[1].decode(), host)
 
     def admit_connection(self, host: str) -> bool:
         """Whether a TCP or TLS connection from this address may be accepted."""
@@ -72,9 +121,11 @@ class Gate:
             return False
         return True
 
-    def admit_framed(self, host: str) -> bool:
+    def admit_framed(self, host: str, port: int = 0) -> bool:
         """Whether one more message of an accepted connection may be handled (bans may be newer than it)."""
-        if host in self._banned and host not in self._trusted:
+        if (host in self._banned or (self._agents and (host, port) in self._agents)) and (
+            host not in self._trusted
+        ):
             self.dropped["banned"] += 1
             return False
         return self._buckets is None or self._in_time(host)
