@@ -57,6 +57,15 @@ class Unauthorized(MizuError):
     sip_status, http_status, code = 401, 401, "unauthorized"
 
 
+class CallerMismatch(MizuError):
+    """A request could come from more than one account; nobody can say who pays for it."""
+
+    sip_status, http_status, code = 403, 403, "caller_mismatch"
+
+    def __init__(self) -> None:
+        super().__init__("Caller Mismatch")
+
+
 class Forbidden(MizuError):
     """The caller is known but may not do this."""
 

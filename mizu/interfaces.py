@@ -15,6 +15,7 @@ from mizu.model import (
     Account,
     AuthAnswer,
     AuthQuery,
+    AuthRule,
     Binding,
     CallAnswered,
     CallClosed,
@@ -120,6 +121,16 @@ class IAccountStore(Interface):
 
     def delete(username: str) -> Awaitable[None]:
         """:raise NotFound: there is no such account. :raise Conflict: something still points at it."""
+
+
+class IAuthRules(Interface):
+    """By what accounts are known that need no password, or not only one."""
+
+    def load() -> Awaitable[Sequence[AuthRule]]:
+        """Every rule of accounts that are enabled, with everything above them. :raise StoreBusy:"""
+
+    def find(usernames: Sequence[str]) -> Awaitable[Sequence[AuthRule]]:
+        """The rules of these accounts; none for an account that has none (any more). :raise StoreBusy:"""
 
 
 class ILocationStore(Interface):

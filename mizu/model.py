@@ -4,7 +4,7 @@ Times: ``..._at`` is wall time (aware UTC ``datetime``), ``..._mono_s`` is monot
 process, ``..._s`` is a duration in seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -71,6 +71,7 @@ class Operator:
     rights: Rights
     source: str = ""  #: address it comes from, for the audit log
     scope_account_id: int | None = None  #: sees and changes only this account and below; ``None``: everything
+    token_id: int | None = None  #: the token it came with; ``None``: that of the data directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,50 @@ class Change:
     key: str  #: which one: username, name, number, id
     before: Mapping[str, Any] | None  #: the changed fields before; ``None``: it was not there
     after: Mapping[str, Any] | None  #: the changed fields after; ``None``: it is gone
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorToken:
+    """A bearer token of an operator, as people see it; the token itself is kept nowhere."""
+
+    id: int
+    username: str  #: account it belongs to
+    rights: Rights
+    scope: str  #: username of the account it is limited to, with what is below; empty: not limited
+    label: str  #: what it is for
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None  #: ``None``: never
+    revoked_at: datetime | None
+    used_at: datetime | None
+    used_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """The beginning of a change by an operator, as it is kept. No secret is in it."""
+
+    operator: Operator
+    command: str
+    line: str  #: the whole command, secrets as ``***``
+    outcome: str = "begun"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """An entry of the audit list, as people read it."""
+
+    id: int
+    begun_at: datetime
+    ended_at: datetime | None  #: ``None``: the outcome is not known
+    node: str
+    who: str
+    token_id: int | None
+    source: str
+    command: str
+    line: str
+    outcome: str  #: ``begun``, ``ok``, or an error code
+    changes: Sequence[Mapping[str, Any]]  #: ``topic``, ``key``, ``before``, ``after``
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +169,18 @@ class AuthAnswer:
     account: Account
     ha1: Mapping[str, str] | None = field(default=None, repr=False)  #: ``MD5``/``SHA-256`` -> lower-case hex
     cache_s: float = 60.0  #: the answer may be used again for so long
+    any_source: bool = False  #: it would be the same wherever the credentials come from
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRule:
+    """By what an account that is not known by a password alone is known (any ``AuthType`` but ``DIGEST``)."""
+
+    username: str
+    auth_type: AuthType
+    addresses: tuple[str, ...] = ()  #: as stored; ``mizu.auth.addresses`` reads them
+    tech_prefix: str = ""  #: called numbers begin so
+    port: int = 0  #: it sends from this port; 0: none is given
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 import mizu
 from mizu import pluginset
+from mizu.auth.interfaces import IKeptFresh
 from mizu.auth.request import Authorizer
 from mizu.config import Config
 from mizu.console.commands import command_table
@@ -99,9 +100,15 @@ class Node:
             http=self._http_client,
             log=Logger(namespace="mizu.plugin"),
             watch_accounts=lambda forget: self._watch("account", forget),
+            auth_rules=store.auth_rules,
+            addresses_of=self._addresses_of,
+            option=self.options.get,
+            forget_answers=self._forget_answers,
         )
+        backends = pluginset.build_auth_backends(config, plugins)
+        self._kept_fresh: list[Any] = [one for _, one in backends if IKeptFresh.providedBy(one)]
         self._authorizer = Authorizer(
-            pluginset.build_auth_backends(config, plugins),
+            backends,
             realm=sip.realm,
             signer=NonceSigner(nonce_key, config.auth.nonce_s),
             counts=NonceCounts(limits.nonces),
@@ -205,6 +212,8 @@ class Node:
         loaded = await self._registrar.load(lambda: deferLater(self._reactor, 0))  # HTTP is asked meanwhile
         if loaded:
             self.log.info("{count} registered contacts loaded", count=loaded)
+        for backend in self._kept_fresh:
+            await backend.prepare()
         for spec in self._config.sip.listen:
             self._transports.listen(spec)
         if self._echo_routers and self._config.media.echo_numbers:
@@ -216,6 +225,8 @@ class Node:
     def sweep(self) -> None:
         """Once a second: what has run out and has no timer of its own."""
         self._registrar.expire()
+        for backend in self._kept_fresh:
+            backend.sweep()
 
     @property
     def calls_in_progress(self) -> int:
@@ -261,6 +272,17 @@ class Node:
             port == one.port and (host == one.host or (one.host in ANY and host in LOOPBACK))
             for one in self._transports.listeners
         )
+
+    def _forget_answers(self, username: str | None) -> None:
+        """For backends, which are made before the authorizer that asks them."""
+        self._authorizer.forget(username)
+
+    def _addresses_of(self, name: str) -> "Deferred[Sequence[str]]":
+        """The addresses of a domain name, kept for their TTL; empty: none found."""
+        found: Deferred[Sequence[str]] = Deferred()
+        uri = f"sip:{name}:5060"  # with a port only addresses are asked for (RFC 3263 4.2)
+        self._resolver.resolve(uri, lambda hops: found.callback([hop.host for hop in hops]))
+        return found
 
     def _find_bindings(self, aor: str) -> Sequence[Binding]:
         return self._locations.lookup(aor, self._clock.wall().timestamp())

@@ -9,7 +9,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from functools import cache
@@ -30,15 +30,27 @@ from mizu.interfaces import (
     IAccountStore,
     IAuthBackend,
     IAuthBackendFactory,
+    IAuthRules,
     IClock,
     IRouter,
     IRouterFactory,
 )
 from mizu.model import Binding
+from mizu.options import OPTIONS
 from mizu.settings import read_section, unknown
 
 if TYPE_CHECKING:
     from treq.client import HTTPClient
+
+
+async def no_addresses(name: str) -> Sequence[str]:
+    """Where there is no resolver."""
+    return ()
+
+
+def default_option(name: str) -> Any:
+    """Where there is no database: the option's default. :raise KeyError: there is no such option."""
+    return OPTIONS[name].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,12 @@ class PluginServices:
     log: Logger
     #: takes a function that is called with the username of each account that changes; ``None``: any may have
     watch_accounts: Callable[[Callable[[str | None], None]], None] = lambda forget: None
+    auth_rules: IAuthRules | None = None  #: by what accounts are known that need no password
+    #: the addresses of a domain name, through the server's resolver; empty: none found
+    addresses_of: Callable[[str], Awaitable[Sequence[str]]] = no_addresses
+    option: Callable[[str], Any] = default_option  #: the value in force of a global option
+    #: drops the cached authorization answers about an account; ``None``: about all
+    forget_answers: Callable[[str | None], None] = lambda username: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mizu.auth.cache import Accepted, AuthCache, CacheKey, Entry
-from mizu.auth.interfaces import IByUsername
+from mizu.auth.interfaces import IByUsername, ISelectsAtOnce
 from mizu.auth.uri_match import digest_uri_fits
-from mizu.errors import MizuError, StoreBusy
+from mizu.errors import CallerMismatch, MizuError, StoreBusy
 from mizu.interfaces import IAuthBackend, IClock
 from mizu.model import AuthAnswer, AuthQuery
 from mizu.sip.digest import (
@@ -61,6 +61,9 @@ class Refused:
 
 
 Decision = Accepted | Challenge | Refused
+
+#: What the backends have found, and whether it holds for every source.
+Found = tuple[AuthAnswer | None, bool]
 
 
 class FailureObserver(Protocol):
@@ -111,10 +114,15 @@ class Authorizer:
         self._algorithms = tuple(algorithms)
         self._on_failure = on_failure
         self.cache = AuthCache(cache_limit)
-        self._open_backends = [pair for pair in self._backends if not IByUsername.providedBy(pair[1])]
+        # Those that may know somebody without credentials; last the backend again, if it says so at once.
+        self._open_backends = [
+            (name, backend, backend if ISelectsAtOnce.providedBy(backend) else None)
+            for name, backend in self._backends
+            if not IByUsername.providedBy(backend)
+        ]
         # Compared with when there is nothing real to compare with, so that the work is the same.
         self._dummy = {name: secrets.token_hex(make(b"").digest_size) for name, make in ALGORITHMS.items()}
-        self._asking: dict[CacheKey, list[Deferred[AuthAnswer | None]]] = {}
+        self._asking: dict[CacheKey, list[Deferred[Found]]] = {}
         self._last: tuple[Request, Decision] | None = None
         self._newest: tuple[Request | None, Credentials | None, str] = (None, None, "")
         self.accepted = 0  #: requests let in, for metrics
@@ -132,7 +140,9 @@ class Authorizer:
         """
         credentials, nonce_is = self._read(request)
         if credentials is None:
-            return None if self._open_backends else self._challenge(request)
+            if self._open_backends and self._may_be_known(request, flow):
+                return None
+            return self._challenge(request)
         if nonce_is == "bad":
             return self._failed(request, flow, credentials.username, "bad_nonce")
         return None
@@ -150,7 +160,7 @@ class Authorizer:
         try:
             decision = self._decide_now(request, flow)
         except MizuError as refusal:
-            decision = _refused(refusal)
+            decision = self._refused(refusal)
         if decision is not None:
             self._last = (request, decision)
         return decision
@@ -162,18 +172,23 @@ class Authorizer:
             return decision
         self.cache.misses += 1
         credentials, _ = self._read(request)
+        key: CacheKey | None = None
         try:
             query = _query(request, flow, credentials)
-            key = self._key(query)
+            key = self._open_key(flow, query) if credentials is None else self._key(query)
+            if key is None:
+                return self._challenge(request)  # a rule has changed since it was looked at
             epoch = self.cache.epoch
-            answer = await self._ask_once(key, query)
+            answer, any_source = await self._ask_once(key, query)
         except StoreBusy as busy:
             return self._during_outage(request, flow, credentials, key, busy)
         except MizuError as refusal:
-            return _refused(refusal)
+            return self._refused(refusal)
         except Exception:
             self.log.failure("an authorization backend failed; the request was refused")
             return Refused(500, "Authorization Failed", (), "backend_failed")
+        if any_source:
+            key = query.username
         entry = self._keep(key, credentials, answer, epoch)
         return self._judge(request, flow, credentials, entry)
 
@@ -208,12 +223,7 @@ class Authorizer:
         if credentials.uri != request.uri and not digest_uri_fits(credentials.uri, request.uri):
             self._count_failure(flow, credentials.username, "uri_mismatch")
             return Refused(403, "Digest URI Differs", (), "uri_mismatch")
-        if self._open_backends:
-            source_host, source_port = flow.remote
-            key: CacheKey = (source_host, source_port, credentials.username, "")
-        else:
-            key = credentials.username
-        entry = self.cache.get(key)
+        entry = self._cached(credentials, flow)
         if entry is None or entry.fresh_until_s < self._clock.mono_s():
             # The work of a check against a cached secret, so that time does not tell who is in the cache.
             check(credentials, request.method, self._dummy[credentials.algorithm])
@@ -221,9 +231,10 @@ class Authorizer:
         return self._judge_cached(request, flow, credentials, entry)
 
     def _without_credentials(self, request: Request, flow: Flow) -> Decision | None:
-        if not self._open_backends:
+        key = self._open_key(flow, _query(request, flow, None)) if self._open_backends else None
+        if key is None:
             return self._challenge(request)
-        entry = self.cache.get(self._key(_query(request, flow, None)))
+        entry = self.cache.get(key)
         if entry is None or entry.fresh_until_s < self._clock.mono_s():
             return None
         self.cache.hits += 1
@@ -272,11 +283,14 @@ class Authorizer:
         request: Request,
         flow: Flow,
         credentials: Credentials | None,
-        key: CacheKey,
+        key: CacheKey | None,
         busy: StoreBusy,
     ) -> Decision:
         """The database is away: who was known is still known, everybody else has to come again."""
-        entry = self.cache.get(key)
+        if credentials is not None:
+            entry = self._cached(credentials, flow)
+        else:
+            entry = self.cache.get(key) if key is not None else None
         if entry is not None and self._clock.mono_s() < entry.fresh_until_s + OUTAGE_S:
             if credentials is None:
                 if entry.answer.ha1 is None and entry.answer.account.enabled:
@@ -285,7 +299,7 @@ class Authorizer:
                 decision = self._judge_cached(request, flow, credentials, entry)
                 if decision is not None:
                     return decision
-        return _refused(busy)
+        return self._refused(busy)
 
     # ------------------------------------------------------------ pieces
 
@@ -344,11 +358,51 @@ class Authorizer:
         return entry.accepted
 
     def _key(self, query: AuthQuery) -> CacheKey:
+        """Under which credentials are asked about."""
         if not self._open_backends:
             return query.username
-        # Without credentials the called number may decide (tech prefixes).
-        called = "" if query.has_credentials else f"{query.method == 'REGISTER'}:{query.called_number}"
-        return (query.source_host, query.source_port, query.username, called)
+        return (query.source_host, query.source_port, query.username, "")
+
+    def _cached(self, credentials: Credentials, flow: Flow) -> Entry | None:
+        """What is known about these credentials: from anywhere, or from there."""
+        entry = self.cache.get(credentials.username)
+        if entry is None and self._open_backends:
+            source_host, source_port = flow.remote
+            entry = self.cache.get((source_host, source_port, credentials.username, ""))
+        return entry
+
+    def _may_be_known(self, request: Request, flow: Flow) -> bool:
+        """Is there anything to ask about a request without credentials? Answered from memory."""
+        source_host = flow.remote[0]
+        for _name, _backend, selecting in self._open_backends:
+            try:
+                if selecting is None or selecting.select(source_host, lambda: _query(request, flow, None)):
+                    return True
+            except MizuError:
+                return True  # told when it is decided
+        return False
+
+    def _open_key(self, flow: Flow, query: AuthQuery) -> CacheKey | None:
+        """
+        Under which a request without credentials is cached; ``None``: nobody can know it.
+
+        :raise MizuError: a backend refuses it.
+        """
+        host, port = flow.remote
+        for name, _backend, selecting in self._open_backends:
+            if selecting is None:  # what it answers may depend on all that it is shown
+                return (host, port, query.username, f"{query.method == 'REGISTER'}:{query.called_number}")
+            username = selecting.select(host, lambda: query)
+            if username is not None:
+                return (host, port, username, f"={name}")
+        return None
+
+    def _refused(self, error: MizuError) -> Refused:
+        if isinstance(error, CallerMismatch):
+            self.failures[error.code] = self.failures.get(error.code, 0) + 1
+        retry_s = getattr(error, "retry_after_s", 0)
+        fields = (("Retry-After", str(retry_s)),) if retry_s else ()
+        return Refused(error.sip_status, "" if retry_s else str(error), fields, error.code)
 
     def _keep(
         self, key: CacheKey, credentials: Credentials | None, answer: AuthAnswer | None, epoch: int
@@ -359,15 +413,18 @@ class Authorizer:
             return None
         username = credentials.username if credentials is not None else answer.account.username
         entry = Entry(answer, Accepted(answer.account, username), self._clock.mono_s() + answer.cache_s)
+        selected = isinstance(key, tuple) and key[3].startswith("=")
+        if selected and answer.account.username != key[2]:
+            return entry  # a rule has changed meanwhile: the key stands for another account
         if answer.cache_s > 0 and epoch == self.cache.epoch:
             self.cache.put(key, entry)
         return entry
 
-    async def _ask_once(self, key: CacheKey, query: AuthQuery) -> AuthAnswer | None:
+    async def _ask_once(self, key: CacheKey, query: AuthQuery) -> Found:
         """Ask the backends; whoever wants to know the same meanwhile waits for that answer."""
         waiting = self._asking.get(key)
         if waiting is not None:
-            answered: Deferred[AuthAnswer | None] = Deferred()
+            answered: Deferred[Found] = Deferred()
             waiting.append(answered)
             return await answered
         waiting = self._asking[key] = []
@@ -383,18 +440,19 @@ class Authorizer:
             other.callback(answer)
         return answer
 
-    async def _ask(self, query: AuthQuery) -> AuthAnswer | None:
-        for _name, backend in self._backends if query.has_credentials else self._open_backends:
+    async def _ask(self, query: AuthQuery) -> Found:
+        """The first answer, and whether the same would be found from every other source."""
+        any_source = True
+        for _name, backend in self._backends:
+            by_username = IByUsername.providedBy(backend)
+            if by_username and not query.has_credentials:
+                continue
             answer = await backend.find(query)
             if answer is not None:
-                return answer
-        return None
-
-
-def _refused(error: MizuError) -> Refused:
-    retry_s = getattr(error, "retry_after_s", 0)
-    fields = (("Retry-After", str(retry_s)),) if retry_s else ()
-    return Refused(error.sip_status, "" if retry_s else str(error), fields, error.code)
+                everywhere = any_source and query.has_credentials and (by_username or answer.any_source)
+                return answer, everywhere
+            any_source = any_source and by_username
+        return None, False
 
 
 def _query(request: Request, flow: Flow, credentials: Credentials | None) -> AuthQuery:

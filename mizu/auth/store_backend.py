@@ -1,48 +1,109 @@
-"""The built-in authorization backend: the account store."""
+"""The built-in authorization backend: the account store, every ``auth_type``."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
-from mizu.auth.interfaces import IByUsername
+from mizu.auth.interfaces import IByUsername, IKeptFresh, ISelectsAtOnce
+from mizu.auth.rule_feed import RuleFeed
+from mizu.auth.rules import BOTH
 from mizu.interfaces import IAccountStore, IAuthBackend
 from mizu.model import Account, AuthAnswer, AuthQuery, AuthType
 
-#: How an account of one type is proved: its answer, or ``None`` when the request does not fit.
-Proof = Callable[[AuthQuery, Account, Mapping[str, str]], AuthAnswer | None]
+
+def _never() -> bool:
+    return False
 
 
-@implementer(IAuthBackend, IByUsername)
+@implementer(IAuthBackend)
 class StoreBackend:
     """
-    Knows the accounts of the store whose :class:`~mizu.model.AuthType` is ``DIGEST``, by the username of
-    their credentials. Accounts of any other type are unknown to it: nobody gets in without proof because a
-    way to prove it is missing.
+    Knows the accounts of the store, each as its ``AuthType`` says: by digest (4), by what the rules say (0 to
+    3, 5 to 7, 9), or by both (8, 10).
 
     :param accounts: an ``IAccountStore``.
     :param cache_s: how long an answer may be used again. Changes are announced by the store, so this only
         bounds how long a lost announcement matters.
+    :param feed: the rules. Without them only accounts of type 4 are known: nobody gets in without proof
+        because a way to prove it is missing.
+    :param open_relay: whether accounts of type 0 are known (option ``enforcestrongauth`` is off).
     """
 
-    def __init__(self, accounts: IAccountStore, *, cache_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        accounts: IAccountStore,
+        *,
+        cache_s: float = 300.0,
+        feed: RuleFeed | None = None,
+        open_relay: Callable[[], bool] = _never,
+    ) -> None:
         self._accounts = accounts
         self._cache_s = cache_s
-        self._proofs: dict[AuthType, Proof] = {AuthType.DIGEST: self._by_digest}
+        self._feed = feed
+        self._open_relay = open_relay
+        if feed is None:
+            alsoProvides(self, IByUsername)
+        else:
+            alsoProvides(self, ISelectsAtOnce, IKeptFresh)
+
+    # ------------------------------------------------------------ IAuthBackend
 
     def find(self, query: AuthQuery) -> Awaitable[AuthAnswer | None]:
         """See ``IAuthBackend``."""
         return self._find(query)
 
     async def _find(self, query: AuthQuery) -> AuthAnswer | None:
-        if not query.has_credentials or not query.username:
-            return None
-        found = await self._accounts.find(query.username)
-        if found is None:
-            return None
-        account, secrets = found
-        proof = self._proofs.get(account.auth_type)
-        return proof(query, account, secrets) if proof is not None else None
+        if query.has_credentials and query.username:
+            found = await self._accounts.find(query.username)
+            if found is not None and found[0].auth_type is AuthType.DIGEST:
+                # Without a stored secret it can prove nothing: an empty mapping still asks for a proof.
+                return AuthAnswer(found[0], dict(found[1]), self._cache_s, any_source=True)
+            if found is not None and found[0].auth_type in BOTH:
+                return await self._by_both(query, *found)
+        return await self._by_rules(query)
 
-    def _by_digest(self, query: AuthQuery, account: Account, secrets: Mapping[str, str]) -> AuthAnswer | None:
-        # An account without a stored secret cannot prove anything; an empty mapping still asks for a proof.
-        return AuthAnswer(account, ha1=dict(secrets), cache_s=self._cache_s)
+    async def _by_both(
+        self, query: AuthQuery, account: Account, secrets: Mapping[str, str]
+    ) -> AuthAnswer | None:
+        """Types 8 and 10. From elsewhere the account is as good as unknown."""
+        if self._feed is None:
+            return None
+        await self._feed.settle()
+        if not self._feed.index.admits(account.username, query.source_host):
+            return None
+        return AuthAnswer(account, dict(secrets), self._cache_s)
+
+    async def _by_rules(self, query: AuthQuery) -> AuthAnswer | None:
+        if self._feed is None:
+            return None
+        await self._feed.settle()
+        username = self._match(query)
+        if username is None:
+            return None
+        found = await self._accounts.find(username)
+        rule = self._feed.index.get(username)
+        if found is None or rule is None or found[0].auth_type is not rule.auth_type:
+            return None  # changed while it was read
+        return AuthAnswer(found[0], None, self._cache_s)
+
+    def _match(self, query: AuthQuery) -> str | None:
+        assert self._feed is not None
+        return self._feed.index.match(query, open_relay=self._open_relay())
+
+    # ------------------------------------------------------------ with rules: at once, and kept fresh
+
+    def select(self, source_host: str, query: Callable[[], AuthQuery]) -> str | None:
+        """See ``ISelectsAtOnce``."""
+        if self._feed is None or not self._feed.index.may_match(source_host):
+            return None
+        return self._match(query())
+
+    async def prepare(self) -> None:
+        """See ``IKeptFresh``."""
+        if self._feed is not None:
+            await self._feed.prepare()
+
+    def sweep(self) -> None:
+        """See ``IKeptFresh``."""
+        if self._feed is not None:
+            self._feed.sweep()

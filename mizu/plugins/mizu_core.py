@@ -12,6 +12,8 @@ from mizu.interfaces import IAuthBackend, IAuthBackendFactory, IRouter, IRouterF
 from mizu.settings import setting
 
 if TYPE_CHECKING:
+    from mizu.auth.file_backend import FileBackendSettings
+    from mizu.auth.ip_backend import IpBackendSettings
     from mizu.pluginset import PluginServices
     from mizu.routing.echo import EchoRouterSettings
     from mizu.routing.local import LocalRouterSettings
@@ -24,6 +26,9 @@ class StoreBackendSettings:
 
     cache_s: float = setting(
         300.0, "an answer may be used again for so long; a change ends it at once", least=0
+    )
+    rules_max: int = setting(
+        200_000, "accounts with another auth_type than 4, kept in memory; more are unknown", least=1
     )
 
 
@@ -39,7 +44,76 @@ class StoreBackendFactory:
     def build(self, settings: StoreBackendSettings, services: "PluginServices") -> IAuthBackend:
         from mizu.auth.store_backend import StoreBackend
 
-        return StoreBackend(services.accounts, cache_s=settings.cache_s)
+        if services.auth_rules is None:
+            return StoreBackend(services.accounts, cache_s=settings.cache_s)
+        from mizu.auth.rule_feed import RuleFeed
+        from mizu.auth.rules import RuleIndex
+
+        feed = RuleFeed(
+            services.auth_rules,
+            RuleIndex(settings.rules_max),
+            clock=services.clock,
+            resolve=services.addresses_of,
+            forget=services.forget_answers,
+        )
+        services.watch_accounts(feed.changed)
+        return StoreBackend(
+            services.accounts,
+            cache_s=settings.cache_s,
+            feed=feed,
+            open_relay=lambda: not services.option("enforcestrongauth"),
+        )
+
+
+@implementer(IPlugin, IAuthBackendFactory)
+class FileBackendFactory:
+    """Users of a text file."""
+
+    name = "file"
+    description = "users of a text file, as htdigest writes it; the database does not know them"
+
+    @property
+    def settings(self) -> "type[FileBackendSettings]":
+        from mizu.auth.file_backend import FileBackendSettings
+
+        return FileBackendSettings
+
+    def check(self, settings: "FileBackendSettings") -> list[str]:
+        """The server may change its directory."""
+        return [] if settings.path.startswith("/") else ["path: must be absolute"]
+
+    def build(self, settings: "FileBackendSettings", services: "PluginServices") -> IAuthBackend:
+        from mizu.auth.file_backend import FileBackend
+
+        return FileBackend(settings, realm=services.realm, mono_s=services.clock.mono_s)
+
+
+@implementer(IPlugin, IAuthBackendFactory)
+class IpBackendFactory:
+    """Addresses of the configuration."""
+
+    name = "ip"
+    description = "whoever sends from an address written here is the account named beside it"
+
+    @property
+    def settings(self) -> "type[IpBackendSettings]":
+        from mizu.auth.ip_backend import IpBackendSettings
+
+        return IpBackendSettings
+
+    def check(self, settings: "IpBackendSettings") -> list[str]:
+        """Each line must be read."""
+        from mizu.auth.ip_backend import read_senders
+
+        return read_senders(settings.senders)[1]
+
+    def build(self, settings: "IpBackendSettings", services: "PluginServices") -> IAuthBackend:
+        from mizu.auth.ip_backend import IpBackend, read_senders
+
+        senders, problems = read_senders(settings.senders)
+        if problems:
+            raise ConfigError(problems)
+        return IpBackend(senders, services.accounts, cache_s=settings.cache_s)
 
 
 @implementer(IPlugin, IRouterFactory)
@@ -112,6 +186,8 @@ class EchoRouterFactory:
 
 
 store_backend = StoreBackendFactory()
+file_backend = FileBackendFactory()
+ip_backend = IpBackendFactory()
 local_router = LocalRouterFactory()
 prefix_router = PrefixRouterFactory()
 echo_router = EchoRouterFactory()

@@ -21,6 +21,7 @@ from mizu.errors import ConfigError, StoreBusy
 from mizu.interfaces import IClock
 from mizu.store import accounts, callrows, locations
 from mizu.store.accounts import PostgresAccountStore
+from mizu.store.addresses import PostgresAuthRules
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
 from mizu.store.locations import PostgresLocationStore
@@ -101,6 +102,7 @@ class Store:
         self._call_link = link(self._call_link_changed, setup=callrows.PREPARE)
         self._location_link = link(self._location_link_changed, setup=locations.PREPARE)
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
+        self.auth_rules = PostgresAuthRules(self._reports)
         self.locations = PostgresLocationStore(
             self._reports,
             self._location_link,
