@@ -15,6 +15,7 @@ from mizu.model import (
     Account,
     AuthAnswer,
     AuthQuery,
+    BanRecord,
     AuthRule,
     Binding,
     CallAnswered,
@@ -23,6 +24,7 @@ from mizu.model import (
     CallRequest,
     Cdr,
     Route,
+    TrustedAddress,
 )
 
 
@@ -146,6 +148,72 @@ class ILocationStore(Interface):
         Never waits and never fails: writes are combined, only the newest state of an address of record
         is kept while the database is away.
         """
+
+
+class IBanStore(Interface):
+    """Where bans survive a restart and reach the other nodes."""
+
+    def load() -> Awaitable[Sequence[BanRecord]]:
+        """Every ban, also those that are over and still count. :raise StoreBusy:"""
+
+    def find(targets: Sequence[str]) -> Awaitable[Sequence[BanRecord]]:
+        """The bans of these targets, as far as there are any. :raise StoreBusy:"""
+
+    def put(ban: BanRecord) -> None:
+        """Keep it. Never waits and never fails; tried again while the database is away."""
+
+    def remove(target: str) -> None:
+        """Forget it. Never waits and never fails; tried again while the database is away."""
+
+
+class IBanAdministration(Interface):
+    """What operators do to bans and to the white list."""
+
+    def flush() -> Awaitable[None]:
+        """Fires when everything put and removed so far is written. :raise StoreBusy: later, by itself."""
+
+    def clear() -> Awaitable[int]:
+        """Forget every ban. :return: how many there were. :raise StoreBusy:"""
+
+    def trusted() -> Awaitable[Sequence[TrustedAddress]]:
+        """The white list. :raise StoreBusy:"""
+
+    def trust(target: str, note: str, by: str) -> Awaitable[None]:
+        """Put a target on the white list. :raise StoreBusy:"""
+
+    def distrust(target: str) -> Awaitable[bool]:
+        """Take it off. :return: false: it was not on it. :raise StoreBusy:"""
+
+
+class IBanExport(Interface):
+    """Keeps banned senders out before they reach the process: a packet filter. Must not block."""
+
+    def ban(target: str, duration_s: float | None) -> None:
+        """
+        Keep out an address, network or range ``a-b`` from now on.
+
+        :param duration_s: ``None``: until :meth:`unban`. The end of a ban is told as well.
+        """
+
+    def unban(target: str) -> None:
+        """Let it in again."""
+
+    def begin(bans: Sequence[tuple[str, float | None]]) -> None:
+        """These (target, duration) and no others; at the start, and after ``delbanned``."""
+
+    def close() -> None:
+        """The server stops."""
+
+
+class IBanExportFactory(Interface):
+    """The plugin: a cheap, stateless, named factory."""
+
+    name = Attribute("str: what ``type`` in the configuration says; unique among plugins.")
+    description = Attribute("str: one line for ``twistd mizu --help-plugins``.")
+    settings = Attribute("type: frozen dataclass of its settings.")
+
+    def build(settings: Any, services: Any) -> IBanExport:
+        """Make an export; no I/O yet. See :meth:`IAuthBackendFactory.build`."""
 
 
 class ICallStore(Interface):

@@ -274,6 +274,28 @@ class CallAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class BanRecord:
+    """A sender whose messages are dropped, as the database has it."""
+
+    target: str  #: address, network, range ``a-b`` or ``address:port``, in its shortest spelling
+    reason: str
+    by: str  #: ``guard``, or the operator's name
+    begun_at: datetime
+    until_at: datetime | None  #: ``None``: never; in the past: over, kept to know a repetition
+    times: int = 1  #: which ban in a row
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedAddress:
+    """An entry of the white list."""
+
+    target: str
+    note: str
+    added_by: str
+    added_at: datetime | None  #: ``None``: by option
+
+
+@dataclass(frozen=True, slots=True)
 class CallClosed:
     """Last state of a call row."""
 

@@ -1,5 +1,6 @@
 """Addresses, networks and ranges as people write them: ``192.0.2.7``, ``192.0.2.0/24``,
-``192.0.2.5-192.0.2.90``, ``[2001:db8::1]:5060``. IPv4 addresses mapped into IPv6 are taken as the IPv4 addresses they are. Pure."""
+``192.0.2.5-192.0.2.90``, ``[2001:db8::1]:5060``. IPv4 addresses mapped into IPv6 are taken as the
+IPv4 addresses they are. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -80,7 +80,7 @@ class Watch:
 
         :param host: numeric, normalized.
         :param now_s: monotonic.
-        :param known: a trunk, or somebody authenticated there lately; may fail ``known_factor`` times as often.
+        :param known: a trunk, or where somebody was authenticated lately: ``known_factor`` times as many.
         :return: whom to ban, when this was one too many.
         """
         self.noted[offence] += 1
