@@ -37,7 +37,7 @@ SWEEP_S = 1.0
 #: New objects before each collection of the youngest, then how many of those before the older ones. Messages
 #: and transactions are freed by counting references; what the collector walks through is mostly alive, and
 #: with Python's own figures (700, 10, 10) it takes a third of the time of a busy server.
-COLLECT_AFTER = (50_000, 20, 50)
+COLLECT_AFTER = (10_000, 5, 1000)
 
 
 def make_service(config: Config) -> IService:

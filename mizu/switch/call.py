@@ -35,6 +35,29 @@ __all__ = ["TABLE", "Call", "CallState"]
 Pair = tuple[str, str]
 
 
+class _Gone:
+    """In the place of ``Call.caller`` when the call is over."""
+
+    def provisional(self, leg: CalleeLeg, early: Early | None, response: Response, body: bytes) -> None:
+        """Nobody hears it."""
+
+    def accept(
+        self,
+        leg: CalleeLeg,
+        early: Early | None,
+        response: Response,
+        body: bytes,
+        on_ack: Callable[[Request], None] | None,
+    ) -> None:
+        """Nobody hears it."""
+
+    def refuse(self, status: int, reason: str | None = None, fields: Sequence[Pair] = ()) -> None:
+        """Nobody hears it."""
+
+
+_GONE = _Gone()
+
+
 def _nobody_more(route: Route) -> tuple[Invitation, Callable[[str], str]]:
     """In the place of ``Call.invite_to`` once somebody answered, so that the INVITE can be forgotten."""
     raise AssertionError("an answered call invites nobody")
@@ -500,6 +523,9 @@ class Call:
             return
         self.state = OVER
         self.ports.remove(self)
+        # Legs know their call: without these it is freed at once, not when the collector comes by.
+        self.winner = self._tried = self._winner_early = self._winner_response = self._best = None
+        self.caller, self.invite_to = _GONE, _nobody_more
 
     def setup_over(self) -> None:
         """Set-up found the call ended meanwhile; nothing more comes from it."""

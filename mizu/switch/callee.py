@@ -390,6 +390,7 @@ class CalleeLeg(Leg):
         if self.state is not LegState.OVER:
             self.ports.unwatch(self.call_id)
         super().finish()
+        self.outgoing = None
 
     def forget(self) -> None:
         self.ports.leave(self.call_id, self._tag)

@@ -53,7 +53,9 @@ class LegRequest:
         self._ack: Callable[[], None] | None = None
 
     def start(self) -> None:
-        self.outgoing = self.leg.send_out(self.request, self, self.dialog)
+        outgoing = self.leg.send_out(self.request, self, self.dialog)
+        if not self.finished:
+            self.outgoing = outgoing
 
     def cancel(self, fields: Sequence[tuple[str, str]] = ()) -> None:
         """CANCEL, if it still has no final response."""
@@ -109,6 +111,7 @@ class LegRequest:
         if self.finished:
             return
         self.finished = True
+        self.outgoing = None  # it knows us: freed at once this way
         leg = self.leg
         if leg.client_invite is self:
             leg.client_invite = None
