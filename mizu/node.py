@@ -169,6 +169,7 @@ class Node:
         trace = WireTrace(limits.trace_messages, clock.wall, self._transports)
         self.services = ConsoleServices(
             accounts=store.accounts,
+            records=store.records,
             cdrs=store.calls,
             calls=CallsInProgress(self._switchboard, clock),
             registrations=RegisteredContacts(self._locations, self._registrar, clock),
@@ -178,7 +179,11 @@ class Node:
             realm=sip.realm,
             on_account_changed=self._authorizer.forget,
             version=mizu.__version__,
+            options=self.options,
+            tokens=store.operators,
+            audit=store.audit,
         )
+        store.audit.keep_days = lambda: int(self.options.get("auditkeepdays"))
         self.commands = command_table(self.services)
         self._hang_up(board)
 
@@ -227,6 +232,7 @@ class Node:
         self._registrar.expire()
         for backend in self._kept_fresh:
             backend.sweep()
+        self._store.audit.tidy()
 
     @property
     def calls_in_progress(self) -> int:

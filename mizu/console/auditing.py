@@ -7,30 +7,20 @@ an entry stays ``begun``, which tells the reader that its end is unknown.
 """
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.logger import Logger
 
 from mizu.console.text import visible
 from mizu.errors import MizuError
-from mizu.model import Change, Operator
+from mizu.model import AuditEntry, Change, Operator
 from mizu.settings import redact
 
-BEGUN, DONE = "begun", "ok"
+DONE = "ok"
 CHANGES_MAX = 1000  #: of one command; of an import that makes more, the first so many are kept
 
 audit_log = Logger(namespace="mizu.audit")  #: every change: who, from where, what, how it ended
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """The beginning of a change, as it is kept. No secret is in it."""
-
-    operator: Operator
-    command: str
-    line: str  #: the whole command, secrets as ``***``
-    outcome: str = BEGUN
 
 
 class AuditTrail(Protocol):

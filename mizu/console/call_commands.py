@@ -44,6 +44,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             ),
             examples=("drop 5f0c1d2e9a77",),
             changes=True,
+            emergency=True,
         ),
         Command(
             name="cdrs",

@@ -1,6 +1,16 @@
 """The built-in commands, put together. Each family has its own module."""
 
-from mizu.console import account_commands, call_commands, registration_commands, server_commands
+from mizu.console import (
+    account_commands,
+    account_field_commands,
+    audit_commands,
+    call_commands,
+    option_commands,
+    registration_commands,
+    server_commands,
+    token_commands,
+)
+from mizu.console.auditing import Auditor
 from mizu.console.services import ConsoleServices
 from mizu.console.table import CommandTable
 
@@ -11,7 +21,12 @@ def command_table(services: ConsoleServices) -> CommandTable:
         (
             *server_commands.commands(services),
             *account_commands.commands(services),
+            *account_field_commands.commands(services),
             *registration_commands.commands(services),
             *call_commands.commands(services),
-        )
+            *option_commands.commands(services),
+            *token_commands.commands(services),
+            *audit_commands.commands(services),
+        ),
+        auditor=Auditor(services.audit),
     )

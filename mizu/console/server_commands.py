@@ -45,6 +45,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             "The oldest messages go when the trace is full ([limits] trace_messages).",
             examples=("trace on --user 1001", "trace", "trace show --limit 5", "trace off"),
             changes=True,
+            emergency=True,
         ),
         Command(
             name="shutdown",
@@ -57,6 +58,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="Graceful: new calls are refused with 503, those in progress have [call] drain_s to end.",
             examples=("shutdown graceful", "shutdown"),
             changes=True,
+            emergency=True,
         ),
     )
 

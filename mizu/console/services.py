@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mizu.clock import SystemClock
-from mizu.model import Account, Binding, Cdr
+from mizu.console.account_services import Records
+from mizu.console.auditing import AuditTrail
+from mizu.model import Account, AuditRecord, Binding, Cdr, Operator, OperatorToken, Rights
+from mizu.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,58 @@ class Trace(Protocol):
         """The last ones, oldest first."""
 
 
+class Tokens(Protocol):
+    """Tokens of operators. An operator with a scope sees and makes only those of accounts in it."""
+
+    def list(
+        self, username: str, limit: int, after: int, operator: Operator, *, every: bool
+    ) -> Awaitable[Sequence[OperatorToken]]:
+        """Of one account, or all, by number, beyond ``after``. ``every``: expired and revoked ones too."""
+
+    def add(
+        self,
+        username: str,
+        sha256: bytes,
+        by: Operator,
+        *,
+        rights: Rights | None,
+        label: str,
+        expires_at: datetime | None,
+    ) -> Awaitable[OperatorToken]:
+        """
+        Keep the hash of a new token.
+
+        :param rights: ``None``: those of the account, at most the operator's own.
+        :raise NotFound: no such account in the operator's scope.
+        :raise Conflict: the account has less rights.
+        :raise Forbidden: more rights than the operator's own.
+        """
+
+    def revoke(self, number: int, operator: Operator) -> Awaitable[OperatorToken]:
+        """:raise NotFound: no such token in the operator's scope. :raise Conflict: it is revoked already."""
+
+
+class AuditList(AuditTrail, Protocol):
+    """The audit list for readers too."""
+
+    def list(
+        self, limit: int, before: int | None, who: str, about: str, operator: Operator
+    ) -> Awaitable[Sequence[AuditRecord]]:
+        """
+        Newest first, those before an entry.
+
+        :param who: only of this operator; empty: of any.
+        :param about: only about this object, ``topic:key``; empty: any.
+        :param operator: one with a scope sees the entries of operators limited to accounts in that scope.
+        """
+
+
 @dataclass(slots=True)
 class ConsoleServices:
     """Everything a command can reach."""
 
     accounts: Accounts
+    records: Records
     cdrs: CallRecords
     calls: LiveCalls
     registrations: Registrations
@@ -125,3 +175,6 @@ class ConsoleServices:
     """Called with the username after each committed change, so that this node's caches forget it."""
     version: str = ""
     wall: Callable[[], datetime] = field(default=SystemClock().wall)  #: now, aware, UTC
+    options: Options = field(default_factory=Options)
+    tokens: Tokens | None = None  #: ``None``: the commands about tokens are absent
+    audit: AuditList | None = None  #: ``None``: changes are logged only, and ``audit`` is absent

@@ -15,18 +15,22 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mizu.accounts.sealing import KeyFile
 from mizu.config import DatabaseConfig
 from mizu.deferreds import shield_coroutine
 from mizu.errors import ConfigError, StoreBusy
 from mizu.interfaces import IClock
 from mizu.store import accounts, callrows, locations
+from mizu.store.account_records import AccountRecords
 from mizu.store.accounts import PostgresAccountStore
 from mizu.store.addresses import PostgresAuthRules
+from mizu.store.audit import PostgresAuditStore
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
 from mizu.store.locations import PostgresLocationStore
 from mizu.store.migrate import migrate
 from mizu.store.notify import Changes
+from mizu.store.operators import PostgresOperatorStore
 from mizu.store.options import PostgresOptionStore
 from mizu.store.postgres import Link, Pool, parse_url
 from mizu.store.target import redacted
@@ -53,8 +57,8 @@ class Store:
     """
     PostgreSQL behind the store interfaces.
 
-    ``accounts``, ``locations``, ``calls``, ``options`` and ``changes`` may be used from ``start()`` on; while
-    the database is away they raise :class:`~mizu.errors.StoreBusy` at once.
+    ``accounts``, ``locations``, ``calls`` and the other stores may be used from ``start()`` on; while the
+    database is away they raise :class:`~mizu.errors.StoreBusy` at once.
     """
 
     def __init__(self, config: DatabaseConfig, data_dir: str | Path, reactor: Any, clock: IClock) -> None:
@@ -102,6 +106,8 @@ class Store:
         self._call_link = link(self._call_link_changed, setup=callrows.PREPARE)
         self._location_link = link(self._location_link_changed, setup=locations.PREPARE)
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
+        self.secret_keys = KeyFile(self._data / "secret.key")
+        self.records = AccountRecords(self._reports, self.secret_keys)
         self.auth_rules = PostgresAuthRules(self._reports)
         self.locations = PostgresLocationStore(
             self._reports,
@@ -115,6 +121,8 @@ class Store:
             self._reports, self._call_link, lambda: self.node, config.call_queue_max, reactor
         )
         self.options = PostgresOptionStore(self._reports)
+        self.operators = PostgresOperatorStore(self._reports)
+        self.audit = PostgresAuditStore(self._reports, lambda: self.node, clock.mono_s)
         self.changes = Changes(reactor, self._where, settings, clock)
         self._links = [self._call_link, self._location_link, self.changes.link]
 

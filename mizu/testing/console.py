@@ -1,13 +1,25 @@
 """Fakes for everything console commands reach, in memory and ready at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from mizu.console.services import ConsoleServices, LiveCall
 from mizu.console.trace import MessageTrace
 from mizu.errors import Conflict, NotFound
-from mizu.model import Account, Binding, Cdr
+from mizu.model import (
+    Account,
+    AuditEntry,
+    AuditRecord,
+    Binding,
+    Cdr,
+    Change,
+    Operator,
+    OperatorToken,
+    Rights,
+)
+from mizu.options import Options
+from mizu.testing.records import MemoryRecords
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -105,6 +117,102 @@ class FakeRegistrations:
         return before - len(self.rows)
 
 
+class FakeTokens:
+    """Tokens in a list, with their hashes; every account has every right."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[bytes, OperatorToken]] = []
+
+    async def find(self, sha256: bytes, source: str) -> Operator | None:
+        for known, token in self.rows:
+            if known == sha256 and token.revoked_at is None:
+                return Operator(token.username, token.rights, source, token_id=token.id)
+        return None
+
+    async def list(
+        self, username: str, limit: int, after: int, operator: Operator, *, every: bool
+    ) -> Sequence[OperatorToken]:
+        found = [token for _, token in self.rows if token.id > after and username in ("", token.username)]
+        return [token for token in found if every or token.revoked_at is None][:limit]
+
+    async def add(
+        self,
+        username: str,
+        sha256: bytes,
+        by: Operator,
+        *,
+        rights: Rights | None,
+        label: str,
+        expires_at: datetime | None,
+    ) -> OperatorToken:
+        token = OperatorToken(
+            id=len(self.rows) + 1,
+            username=username,
+            rights=rights or by.rights,
+            scope="",
+            label=label,
+            created_by=by.name,
+            created_at=NOON,
+            expires_at=expires_at,
+            revoked_at=None,
+            used_at=None,
+            used_from="",
+        )
+        self.rows.append((sha256, token))
+        return token
+
+    async def revoke(self, number: int, operator: Operator) -> OperatorToken:
+        for place, (sha256, token) in enumerate(self.rows):
+            if token.id == number:
+                self.rows[place] = (sha256, replace(token, revoked_at=NOON))
+                return self.rows[place][1]
+        raise NotFound(f"there is no token {number}")
+
+
+class FakeAudit:
+    """The audit list in a list. ``error``: raised by ``begin`` and ``finish`` while it is set."""
+
+    def __init__(self) -> None:
+        self.rows: list[AuditRecord] = []
+        self.error: Exception | None = None
+
+    async def begin(self, entry: AuditEntry) -> int:
+        if self.error is not None:
+            raise self.error
+        record = AuditRecord(
+            id=len(self.rows) + 1,
+            begun_at=NOON,
+            ended_at=None,
+            node="test",
+            who=entry.operator.name,
+            token_id=entry.operator.token_id,
+            source=entry.operator.source,
+            command=entry.command,
+            line=entry.line,
+            outcome=entry.outcome,
+            changes=[],
+        )
+        self.rows.append(record)
+        return record.id
+
+    async def finish(self, number: int, outcome: str, changes: Sequence[Change]) -> None:
+        if self.error is not None:
+            raise self.error
+        noted = [asdict(change) for change in changes]
+        self.rows[number - 1] = replace(self.rows[number - 1], ended_at=NOON, outcome=outcome, changes=noted)
+
+    async def list(
+        self, limit: int, before: int | None, who: str, about: str, operator: Operator
+    ) -> Sequence[AuditRecord]:
+        found = [one for one in reversed(self.rows) if before is None or one.id < before]
+        return [
+            one
+            for one in found
+            if who in ("", one.who)
+            and (not about or about in {f"{c['topic']}:{c['key']}" for c in one.changes})
+        ][:limit]
+
+
 @dataclass
 class FakeConsole:
     """All fakes together; :attr:`services` is what the command table takes."""
@@ -117,11 +225,15 @@ class FakeConsole:
     facts: dict[str, object] = field(default_factory=lambda: {"state": "ready", "version": "test"})
     shutdowns: list[bool] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)  #: usernames that caches were told to forget
+    options: Options = field(default_factory=Options)
+    tokens: FakeTokens = field(default_factory=FakeTokens)
+    audit: FakeAudit = field(default_factory=FakeAudit)
 
     @property
     def services(self) -> ConsoleServices:
         return ConsoleServices(
             accounts=self.accounts,
+            records=MemoryRecords(self.accounts),
             cdrs=self.cdrs,
             calls=self.calls,
             registrations=self.registrations,
@@ -132,6 +244,9 @@ class FakeConsole:
             on_account_changed=self.changed.append,
             version="test",
             wall=lambda: NOON,
+            options=self.options,
+            tokens=self.tokens,
+            audit=self.audit,
         )
 
 

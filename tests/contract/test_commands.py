@@ -31,8 +31,20 @@ PROMISED = {
     "status",
     "version",
     "shutdown",
+    "options",
+    "options get",
+    "options set",
+    "options reset",
+    "tokens list",
+    "tokens add",
+    "tokens revoke",
+    "audit",
 }
 CHANGES = {
+    "options set",
+    "options reset",
+    "tokens add",
+    "tokens revoke",
     "drop",
     "unreg",
     "adduser",
@@ -90,6 +102,9 @@ async def test_each_command_answers_lines_and_json(command: Command):
     table = filled()
     if command.name in ("passwd", "deluser", "enable", "disable"):
         await table.run("adduser 1001", OWNER)
+    if command.name == "tokens revoke":
+        for _ in range(3):
+            await table.run("tokens add alice", OWNER)
     example = command.examples[0]
     done = await table.run(example, OWNER)
     assert done.lines
