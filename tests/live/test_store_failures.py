@@ -257,7 +257,7 @@ async def test_closes_wait_out_an_outage_and_opens_are_refused(own, clean_reacto
         store.calls.close(closed(call.call_id))
     assert store.status()["problem"]
     server.run()
-    await until(lambda: store.healthy)
+    await until(lambda: store.status()["connections"] == store.status()["connections_wanted"])
     await store.calls.flush()
     assert store.calls.waiting == 0
     found = await store.calls.recent(100, "")
