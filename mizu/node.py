@@ -216,10 +216,10 @@ class Node:
         loaded = await self._registrar.load(lambda: deferLater(self._reactor, 0))  # HTTP is asked meanwhile
         if loaded:
             self.log.info("{count} registered contacts loaded", count=loaded)
-        for backend in self._kept_fresh:
-            await backend.prepare()
         for spec in self._config.sip.listen:
             self._transports.listen(spec)
+        for backend in self._kept_fresh:
+            await backend.prepare()  # may look names up, which takes listeners to be of use
         if self._echo_routers and self._config.media.echo_numbers:
             uri = self._echo.start()
             for router in self._echo_routers:

@@ -22,9 +22,16 @@ class NoAnswer(Exception):
 class Client:
     """One UDP socket. Each method sends, retransmits like RFC 3261 says, and returns the final response."""
 
-    def __init__(self, server: tuple[str, int], *, source: str = "127.0.0.1", timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        server: tuple[str, int],
+        *,
+        source: str = "127.0.0.1",
+        port: int = 0,
+        timeout_s: float = 5.0,
+    ) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((source, 0))
+        self._socket.bind((source, port))
         self._socket.connect(server)
         self.address: tuple[str, int] = self._socket.getsockname()
         self.timeout_s = timeout_s
