@@ -178,7 +178,7 @@ class AuthRule:
 
     username: str
     auth_type: AuthType
-    addresses: tuple[str, ...] = ()  #: as stored; ``mizu.auth.addresses`` reads them
+    addresses: tuple[str, ...] = ()  #: as stored; ``mizu.accounts.addresses`` reads them
     tech_prefix: str = ""  #: called numbers begin so
     port: int = 0  #: it sends from this port; 0: none is given
 

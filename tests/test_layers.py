@@ -33,7 +33,7 @@ PURE_NAMES = {"random.Random", "socket.AF_INET", "socket.AF_INET6", "socket.inet
 #: Package to the packages of ours it may import besides the contracts and itself.
 MAY_IMPORT: dict[str, set[str]] = {
     "accounts": {"deferreds", "observe"},
-    "auth": {"deferreds", "observe", "sip"},
+    "auth": {"accounts", "deferreds", "observe", "sip"},
     "deferreds": set(),
     "guard": {"observe"},
     "media": {"sip", "observe"},

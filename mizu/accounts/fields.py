@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mizu.accounts.kinds import (
     ACCOUNT,
+    ADDRESSES,
     CURRENCY,
     FLAG,
     HOST,
@@ -172,6 +173,40 @@ def _authorization() -> Iterable[Field]:
         4,
         guide="4.1",
         changed_by=STAFF,
+    )
+    yield Field(
+        "auth_ip",
+        ("AuthIp",),
+        ADDRESSES,
+        "where it sends from: addresses and domain names; with auth_type 9 and 10 also ranges as "
+        "192.0.2.0/24, 192.0.2.10-192.0.2.20 or 10.1.*.*",
+        group,
+        "",
+        guide="4.1",
+        changed_by=STAFF,
+        cloned=False,
+    )
+    yield Field(
+        "tech_prefix",
+        ("TechPrefix",),
+        NUMBER,
+        "first digits of the numbers it calls, for auth_type 2 and 3",
+        group,
+        "",
+        guide="4.1",
+        changed_by=STAFF,
+        cloned=False,
+    )
+    yield Field(
+        "call_signal_port",
+        ("callsigaddr",),
+        integer(0, 65_535),
+        "port it sends from, for auth_type 6; 0: none",
+        group,
+        0,
+        guide="4.1",
+        changed_by=STAFF,
+        cloned=False,
     )
     yield Field(
         "trusted_identity",

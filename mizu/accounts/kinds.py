@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from mizu.accounts.addresses import parse_entries
+from mizu.errors import BadRequest
+
 Value = bool | int | str | None
 
 _YES = frozenset(("1", "yes", "true", "on", "y", "t"))
@@ -172,6 +175,13 @@ def _host(word: str) -> str:
     return word
 
 
+def _addresses(word: str) -> str:
+    try:
+        return ", ".join(entry.text for entry in parse_entries(word))
+    except BadRequest as wrong:
+        raise ValueError(f"addresses with commas between: {wrong}") from None
+
+
 def _number(word: str) -> str:
     word = re.sub(r"[ ()./-]", "", word)
     if word and not _NUMBER.match(word):
@@ -236,6 +246,7 @@ MONEY = Kind("money", _money, _money_text, {"type": "string", "format": "decimal
 PERCENT = Kind("percent", _percent, _percent_text, {"type": "string", "format": "decimal"}, _percent_text)
 MOMENT = Kind("time", _moment, schema={"type": ["string", "null"], "format": "date-time"})
 HOST = Kind("host", _host)
+ADDRESSES = Kind("addresses", _addresses)
 NUMBER = Kind("number", _number)
 PREFIXES = Kind("prefixes", _prefixes)
 IDS = Kind("ids", _ids)

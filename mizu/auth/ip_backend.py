@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from zope.interface import implementer
 
-from mizu.auth.addresses import AddressEntry, parse_entry
+from mizu.accounts.addresses import AddressEntry, parse_entry
 from mizu.auth.interfaces import ISelectsAtOnce
 from mizu.auth.prefix_table import PrefixTable
 from mizu.errors import BadRequest, CallerMismatch

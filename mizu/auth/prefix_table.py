@@ -7,7 +7,7 @@ IPv4 and 129 times for IPv6, whatever the number of networks.
 from ipaddress import IPv4Address, ip_address
 from typing import Generic, TypeVar
 
-from mizu.auth.addresses import Network, unmapped
+from mizu.accounts.addresses import Network, unmapped
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from mizu.auth.addresses import AddressEntry, Network, parse_entry, unmapped
+from mizu.accounts.addresses import AddressEntry, Network, parse_entry, unmapped
 from mizu.auth.prefix_table import PrefixTable
 from mizu.errors import BadRequest, CallerMismatch
 from mizu.model import AuthQuery, AuthRule, AuthType
