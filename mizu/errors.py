@@ -51,6 +51,12 @@ class Conflict(MizuError):
     sip_status, http_status, code = 409, 409, "conflict"
 
 
+class Stale(Conflict):
+    """Somebody changed the thing since the version that the caller has seen; nothing was changed."""
+
+    http_status, code = 412, "stale"
+
+
 class Unauthorized(MizuError):
     """No valid token came with the request."""
 
