@@ -173,16 +173,31 @@ class Outgoing:
 class SentAck:
     """An ACK to a 2xx. The same bytes are sent again when the 2xx comes again (13.2.2.4)."""
 
-    __slots__ = ("_flow", "_wire")
+    __slots__ = ("_ack", "_flow", "_sender", "_wire")
 
-    def __init__(self) -> None:
+    def __init__(self, sender: "RequestSender", ack: Request) -> None:
+        self._sender = sender
+        self._ack: Request | None = ack  # until it is sent
         self._flow: Flow | None = None
         self._wire = b""
 
-    def sent(self, flow: Flow, wire: bytes) -> None:
-        """It is on its way (called by the sender)."""
-        self._flow, self._wire = flow, wire
-        flow.send(wire)
+    def resolved(self, hops: Sequence[Hop]) -> None:
+        """The addresses it may go to: the first that can be had."""
+        for hop in hops:
+            flow = self._sender.transports.flow_to(hop)
+            if flow is not None:
+                self.over(flow)
+                return
+
+    def over(self, flow: Flow) -> None:
+        """Send it (called by the sender, once)."""
+        ack, self._ack = self._ack, None
+        assert ack is not None
+        layer = self._sender.layer
+        layer.address(ack, flow)
+        layer.tallies.requests_out["ACK"] += 1
+        self._flow, self._wire = flow, ack.to_bytes()
+        flow.send(self._wire)
 
     def resend(self) -> None:
         """Send the same bytes again; nothing as long as its address is being looked up."""
@@ -246,24 +261,11 @@ class RequestSender:
         :param ack: without our Via, which is added to it.
         :param flow: send over this one; else the first address of ``next_hop``, as in :meth:`send`.
         """
-        sent = SentAck()
-
-        def go(flow: Flow) -> None:
-            self.layer.address(ack, flow)
-            self.layer.tallies.requests_out["ACK"] += 1
-            sent.sent(flow, ack.to_bytes())
-
-        def resolved(hops: Sequence[Hop]) -> None:
-            for hop in hops:
-                found = self.transports.flow_to(hop)
-                if found is not None:
-                    go(found)
-                    return
-
+        sent = SentAck(self, ack)
         if flow is not None:
-            go(flow)
+            sent.over(flow)
         else:
-            self.resolver.resolve(next_hop or target_of(ack), resolved)
+            self.resolver.resolve(next_hop or target_of(ack), sent.resolved)
         return sent
 
 

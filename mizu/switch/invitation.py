@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from mizu.switch.call import Call
     from mizu.switch.caller import CallerLeg
 
+#: An invitation, and the function that makes our From from a tag. Named here because annotations of a function
+#: inside a function are worked out for each call.
+Invited = tuple[Invitation, Callable[[str], str]]
+
 #: Of an INVITE without Max-Forwards (RFC 3261 16.6, step 3).
 MAX_FORWARDS_DEFAULT = 70
 #: A number longer than this is no number; nothing behind gets to see it.
@@ -57,7 +61,7 @@ def forwards(request: Request, ceiling: int) -> int:
 
 def inviter(
     ports: Ports, call: "Call", caller: "CallerLeg", account: Account
-) -> Callable[[Route], tuple[Invitation, Callable[[str], str]]]:
+) -> Callable[[Route], Invited]:
     """Makes, for a route, the invitation and the function that makes our From from a tag."""
     request = caller.tx.request
     settings = ports.settings
@@ -80,7 +84,7 @@ def inviter(
     if not host:
         host = uri_host(uri.host) if isinstance(uri, SipUri) else uri_host(caller.tx.flow.local[0])
 
-    def invite_to(route: Route) -> tuple[Invitation, Callable[[str], str]]:
+    def invite_to(route: Route) -> Invited:
         number = route.caller_number or call.caller_number
 
         def make_from(tag: str) -> str:
