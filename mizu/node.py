@@ -169,6 +169,7 @@ class Node:
         trace = WireTrace(limits.trace_messages, clock.wall, self._transports)
         self.services = ConsoleServices(
             accounts=store.accounts,
+            records=store.records,
             cdrs=store.calls,
             calls=CallsInProgress(self._switchboard, clock),
             registrations=RegisteredContacts(self._locations, self._registrar, clock),

@@ -24,6 +24,15 @@ PURE = (
     "switch.leg",
     "switch.location",
     "routing.prefix",
+    "accounts.bulk",
+    "accounts.fields",
+    "accounts.groups",
+    "accounts.kinds",
+    "accounts.limits",
+    "accounts.numbers",
+    "accounts.records",
+    "accounts.rotation",
+    "accounts.scope",
 )
 NOT_PURE = ("sip.transport",)
 IMPURE_MODULES = {"asyncio", "os", "random", "select", "signal", "socket", "subprocess", "threading", "time"}
@@ -41,10 +50,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "routing": {"sip", "observe"},
     "sip": {"sip"},
     "sip.transport": {"sip", "guard", "observe"},
-    "store": {"deferreds", "observe"},
+    "store": {"accounts", "deferreds", "observe"},
     "switch": {"auth", "deferreds", "guard", "media", "observe", "sip"},
     "web": {"console", "deferreds", "observe"},
-    "console": {"deferreds", "observe", "sip"},
+    "console": {"accounts", "deferreds", "observe", "sip"},
 }
 
 #: Third-party package to the only places that may import it.

@@ -42,6 +42,11 @@ class Kind:
     show: Callable[[Value], str] = lambda value: "" if value is None else str(value)
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     to_json: Callable[[Value], Value] = lambda value: value
+    names: Mapping[int, str] = field(default_factory=dict)  #: of the numbers of a choice
+
+    def name_of(self, value: object) -> str:
+        """The word for a number of a choice; empty: it has none."""
+        return self.names.get(value, "") if isinstance(value, int) else ""
 
     def accept(self, given: object) -> Value:
         """The value for JSON of the API, which may also be the text of it. :raise ValueError:"""
@@ -112,7 +117,7 @@ def choice(names: Mapping[int, str]) -> Kind:
     def show(value: Value) -> str:
         return str(value)
 
-    return Kind("choice", parse, show, {"type": "integer", "enum": list(names)})
+    return Kind("choice", parse, show, {"type": "integer", "enum": list(names)}, names=names)
 
 
 def _flag(word: str) -> bool:

@@ -1,15 +1,20 @@
-"""``users``, ``adduser``, ``passwd``, ``deluser``, ``enable``, ``disable``."""
+"""``users``, ``adduser``, ``clone``, ``passwd``, ``deluser``, ``enable``, ``disable``."""
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from mizu.console.arguments import ACCOUNT, SECRET, TEXT, Argument, integer
+from mizu.accounts.fields import parsed
+from mizu.accounts.kinds import Value
+from mizu.accounts.numbers import series
+from mizu.accounts.records import NewAccount, Record
+from mizu.accounts.scope import may_clone
+from mizu.console.account_show import change_of, shown
+from mizu.console.arguments import ACCOUNT, ASSIGNMENT, SECRET, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
-from mizu.model import Account
+from mizu.errors import BadRequest
+from mizu.model import AccountType
 from mizu.sip.digest import ha1
 
 ALGORITHMS = ("MD5", "SHA-256")  #: both are stored, so that a phone may use either (RFC 8760)
@@ -18,8 +23,10 @@ _CLEAR_LETTERS = (
     "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike: typed by hand
 )
 WEAK_BELOW_CHARACTERS = 8
+COUNT_MAX = 1000  #: accounts made by one command
 
-_USER = Argument("user", TEXT, "the account's username", required=True)
+USER = Argument("user", TEXT, "the account's username, or # and its id", required=True)
+_COUNT = Argument("count", integer(1, COUNT_MAX), "so many, counted up from the name", option=True, default=1)
 
 
 def new_password() -> str:
@@ -32,9 +39,12 @@ def secrets_of(username: str, realm: str, password: str) -> dict[str, str]:
     return {algorithm: ha1(username, realm, password, algorithm) for algorithm in ALGORITHMS}
 
 
-def shown(account: Account) -> dict[str, Any]:
-    """An account as JSON."""
-    return {**asdict(account), "type": account.type.name.lower(), "auth_type": account.auth_type.name.lower()}
+def assigned(call: Invocation, name: str = "fields") -> dict[str, Value]:
+    """Field values of the words ``field=value``. :raise BadRequest: also for a password."""
+    values = parsed(call.many(name))
+    if "password" in values:
+        raise BadRequest("password: 'passwd' changes it; on a command line others could see it")
+    return values
 
 
 def commands(services: ConsoleServices) -> tuple[Command, ...]:
@@ -47,65 +57,98 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             run=own.users,
             arguments=(
                 Argument("prefix", TEXT, "only usernames that begin so"),
+                Argument("type", TEXT, "only of this type, number or name", option=True),
                 Argument("limit", integer(1, 10_000), "how many", option=True, default=100),
                 Argument("after", TEXT, "go on after this username", option=True),
             ),
-            examples=("users", "users 10 --limit 20"),
+            examples=("users", "users 10 --limit 20", "users --type reseller"),
+            scoped=True,
         ),
         Command(
             name="adduser",
-            help="make an account that a phone can register with",
+            help="make an account that a phone can register with, or many",
             permission="accounts.write",
             run=own.adduser,
             arguments=(
                 Argument("name", ACCOUNT, "username and number of the account", required=True),
+                Argument("fields", ASSIGNMENT, "other fields, see 'describe'", many=True),
                 Argument("password", SECRET, "left out: one is made and shown once", option=True),
                 Argument("display-name", TEXT, "shown to called parties", option=True),
                 Argument("caller-number", TEXT, "number shown instead of the username", option=True),
+                _COUNT,
             ),
             details="The password is not kept, only its digests; nobody can read it again. "
             "A password on a command line is seen by others on this machine: leave it out, "
-            "or use 'passwd' which asks for it.",
-            examples=("adduser 1001", "adduser 1002 --password 'correct horse' --display-name 'Front desk'"),
+            "or use 'passwd' which asks for it. With --count all are made or none, "
+            "each with its own password.",
+            examples=(
+                "adduser 1001",
+                "adduser 1002 --password 'correct horse' --display-name 'Front desk'",
+                "adduser 2000 --count 20 type=enduser max_channels=2",
+            ),
             changes=True,
+            scoped=True,
+        ),
+        Command(
+            name="clone",
+            help="make accounts like another one",
+            permission="accounts.write",
+            run=own.clone,
+            arguments=(
+                Argument(
+                    "template", TEXT, "account to copy: any, best one with is_template=1", required=True
+                ),
+                Argument("name", ACCOUNT, "username of the new account", required=True),
+                Argument("fields", ASSIGNMENT, "fields that differ", many=True),
+                _COUNT,
+            ),
+            details="Numbers, credit, PIN, contact data and the password are not copied; a password is made "
+            "and shown once.",
+            examples=("clone 1001 1003", "clone 1001 3000 --count 10 max_channels=1"),
+            changes=True,
+            scoped=True,
         ),
         Command(
             name="passwd",
             help="change the password of an account",
             permission="accounts.write",
             run=own.passwd,
-            arguments=(_USER, Argument("password", SECRET, "left out: it is asked for", required=True)),
+            arguments=(USER, Argument("password", SECRET, "left out: it is asked for", required=True)),
             examples=("passwd 1001 'battery staple'",),
             changes=True,
+            scoped=True,
         ),
         Command(
             name="deluser",
             help="delete an account and its registrations",
             permission="accounts.write",
             run=own.deluser,
-            arguments=(_USER,),
-            details="Its CDRs stay.",
+            arguments=(USER,),
+            details="Its CDRs stay. An account that owns others is not deleted.",
             examples=("deluser 1001",),
             changes=True,
+            scoped=True,
         ),
         Command(
             name="enable",
             help="let an account register and call again",
             permission="accounts.write",
             run=own.enable,
-            arguments=(_USER,),
+            arguments=(USER,),
             examples=("enable 1001",),
             changes=True,
+            scoped=True,
         ),
         Command(
             name="disable",
-            help="refuse an account everything, forget its registrations",
+            help="refuse an account and all below it everything, forget its registrations",
             permission="accounts.write",
             run=own.disable,
-            arguments=(_USER,),
+            arguments=(USER,),
             details="Calls in progress go on; 'drop' ends them.",
             examples=("disable 1001",),
             changes=True,
+            scoped=True,
         ),
     )
 
@@ -113,68 +156,130 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
 class _AccountCommands:
     def __init__(self, services: ConsoleServices) -> None:
         self._services = services
+        self._records = services.records
 
     async def users(self, call: Invocation) -> CommandResult:
         limit = call.number("limit")
-        found = list(await self._services.accounts.list(call.text("prefix"), limit + 1, call.text("after")))
-        more, accounts = len(found) > limit, found[:limit]
+        type_ = parsed([f"type={call.text('type')}"])["type"] if call.text("type") else None
+        found = list(
+            await self._records.list(
+                call.text("prefix"),
+                limit + 1,
+                call.text("after"),
+                call.operator.scope_account_id,
+                int(type_) if type_ is not None else None,
+            )
+        )
+        more, records = len(found) > limit, found[:limit]
         rows = [
-            (a.username, a.type.name.lower(), "yes" if a.enabled else "no", a.display_name, a.caller_number)
-            for a in accounts
+            (
+                r["username"],
+                AccountType(r["type"]).name.lower(),
+                "no" if not r["enabled"] else "suspended" if r["suspended"] else "yes",
+                r["display_name"],
+                r["caller_number"],
+            )
+            for r in records
         ]
         lines = aligned(("USERNAME", "TYPE", "ENABLED", "DISPLAY NAME", "CALLER NUMBER"), rows)
         lines = lines if rows else ["no accounts"]
         if more:
-            lines.append(f"more: --after {accounts[-1].username}")
-        return CommandResult(lines, {"users": [shown(a) for a in accounts], "more": more})
+            lines.append(f"more: --after {records[-1]['username']}")
+        return CommandResult(lines, {"users": [shown(r) for r in records], "more": more})
 
     async def adduser(self, call: Invocation) -> CommandResult:
-        username, given = call.text("name"), call.text("password")
-        password = given or new_password()
-        fields: dict[str, object] = {}
-        if call.text("display-name"):
-            fields["display_name"] = call.text("display-name")
-        if call.text("caller-number"):
-            fields["caller_number"] = call.text("caller-number")
-        ha1s = secrets_of(username, self._services.realm, password)
-        account = await self._services.accounts.add(username, ha1s, fields)
-        self._services.on_account_changed(username)
-        lines = [f"account {username} added"]
-        result: dict[str, Any] = {"user": shown(account)}
+        values = assigned(call)
+        for option, name in (("display-name", "display_name"), ("caller-number", "caller_number")):
+            if call.text(option):
+                values.update(parsed([f"{name}={call.text(option)}"]))
+        return await self._add(call, values, {}, call.text("password"))
+
+    async def clone(self, call: Invocation) -> CommandResult:
+        scope = call.operator.scope_account_id
+        template = await self._records.get(call.text("template"), scope)
+        copied = {name: value for name, value in template.items() if may_clone(scope, name)}
+        if scope is not None and template["id"] == scope:
+            raise BadRequest("your own account is no template")
+        return await self._add(call, assigned(call), copied, "")
+
+    async def _add(
+        self, call: Invocation, values: dict[str, Value], copied: dict[str, Value], given: str
+    ) -> CommandResult:
+        names = series(call.text("name"), call.number("count"))
+        if given and len(names) > 1:
+            raise BadRequest("--password is for one account; with --count each gets its own")
+        passwords = [given or new_password() for _ in names]
+        realm = self._services.realm
+        new = [
+            NewAccount(name, secrets_of(name, realm, password), values)
+            for name, password in zip(names, passwords, strict=True)
+        ]
+        operator = call.operator
+        records = await self._records.add(new, operator.scope_account_id, operator.name, copied)
+        for name in names:
+            self._services.on_account_changed(name)
+        changes = [change_of(None, record, password=True) for record in records]
+        if len(records) > 1:
+            return self._added_many(records, passwords, changes)
+        lines = [f"account {names[0]} added"]
+        result: dict[str, Any] = {"user": shown(records[0])}
         if given:
-            lines += _weakness(username, given)
+            lines += _weakness(names[0], given)
         else:
-            lines.append(f"password: {password}   (shown this once)")
-            result["password"] = password
-        return CommandResult(lines, result)
+            lines.append(f"password: {passwords[0]}   (shown this once)")
+            result["password"] = passwords[0]
+        return CommandResult(lines, result, changes)
+
+    def _added_many(self, records: Any, passwords: list[str], changes: list[Any]) -> CommandResult:
+        rows = [(r["username"], password) for r, password in zip(records, passwords, strict=True)]
+        lines = [
+            f"{plural(len(records), 'account')} added; passwords are shown this once",
+            *aligned(("USERNAME", "PASSWORD"), rows),
+        ]
+        users = [
+            {**shown(record), "new_password": password}
+            for record, password in zip(records, passwords, strict=True)
+        ]
+        return CommandResult(lines, {"users": users}, changes)
 
     async def passwd(self, call: Invocation) -> CommandResult:
-        username, password = call.text("user"), call.text("password")
-        await self._change(username, secrets_of(username, self._services.realm, password), {})
+        password, scope = call.text("password"), call.operator.scope_account_id
+        username = await self._username(call)
+        ha1s = secrets_of(username, self._services.realm, password)
+        before, after = await self._records.change(username, {}, scope, ha1=ha1s)
+        self._services.on_account_changed(username)
         lines = [f"password of {username} changed", *_weakness(username, password)]
-        return CommandResult(lines, {"username": username})
+        result = {"username": username, "version": after["version"]}
+        return CommandResult(lines, result, (change_of(before, after, password=True),))
+
+    async def _username(self, call: Invocation) -> str:
+        """The digests are made of the username, so ``#12`` will not do."""
+        who = call.text("user")
+        if not who.startswith("#"):
+            return who
+        return str((await self._records.get(who, call.operator.scope_account_id))["username"])
 
     async def deluser(self, call: Invocation) -> CommandResult:
-        username = call.text("user")
-        await self._services.accounts.delete(username)
-        return self._ended(username, f"account {username} deleted")
+        before = await self._records.delete(call.text("user"), call.operator.scope_account_id)
+        done = self._ended(before["username"], f"account {before['username']} deleted")
+        return CommandResult(done.lines, done.result, (change_of(before, None),))
 
     async def enable(self, call: Invocation) -> CommandResult:
-        username = call.text("user")
-        account = await self._change(username, None, {"enabled": True})
-        return CommandResult([f"account {username} enabled"], {"user": shown(account)})
+        before, after = await self._change(call, {"enabled": True})
+        lines = [f"account {after['username']} enabled"]
+        if after["suspended"]:
+            lines.append("it is still suspended: 'set ... suspended=0'")
+        return CommandResult(lines, {"user": shown(after)}, (change_of(before, after),))
 
     async def disable(self, call: Invocation) -> CommandResult:
-        username = call.text("user")
-        await self._change(username, None, {"enabled": False})
-        return self._ended(username, f"account {username} disabled")
+        before, after = await self._change(call, {"enabled": False})
+        done = self._ended(after["username"], f"account {after['username']} disabled")
+        return CommandResult(done.lines, done.result, (change_of(before, after),))
 
-    async def _change(
-        self, username: str, ha1s: Mapping[str, str] | None, fields: Mapping[str, object]
-    ) -> Account:
-        account = await self._services.accounts.change(username, ha1s, fields)
-        self._services.on_account_changed(username)
-        return account
+    async def _change(self, call: Invocation, values: dict[str, Value]) -> tuple[Record, Record]:
+        before, after = await self._records.change(call.text("user"), values, call.operator.scope_account_id)
+        self._services.on_account_changed(after["username"])
+        return before, after
 
     def _ended(self, username: str, done: str) -> CommandResult:
         """The account may do nothing any more: its cached answers and its contacts go."""

@@ -2,6 +2,7 @@
 
 from mizu.console import (
     account_commands,
+    account_field_commands,
     audit_commands,
     call_commands,
     option_commands,
@@ -20,6 +21,7 @@ def command_table(services: ConsoleServices) -> CommandTable:
         (
             *server_commands.commands(services),
             *account_commands.commands(services),
+            *account_field_commands.commands(services),
             *registration_commands.commands(services),
             *call_commands.commands(services),
             *option_commands.commands(services),

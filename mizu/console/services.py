@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mizu.clock import SystemClock
+from mizu.console.account_services import Records
 from mizu.console.auditing import AuditTrail
 from mizu.model import Account, AuditRecord, Binding, Cdr, Operator, OperatorToken, Rights
 from mizu.options import Options
@@ -161,6 +162,7 @@ class ConsoleServices:
     """Everything a command can reach."""
 
     accounts: Accounts
+    records: Records
     cdrs: CallRecords
     calls: LiveCalls
     registrations: Registrations

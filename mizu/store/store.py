@@ -15,11 +15,13 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mizu.accounts.sealing import KeyFile
 from mizu.config import DatabaseConfig
 from mizu.deferreds import shield_coroutine
 from mizu.errors import ConfigError, StoreBusy
 from mizu.interfaces import IClock
 from mizu.store import accounts, callrows, locations
+from mizu.store.account_records import AccountRecords
 from mizu.store.accounts import PostgresAccountStore
 from mizu.store.addresses import PostgresAuthRules
 from mizu.store.audit import PostgresAuditStore
@@ -104,6 +106,8 @@ class Store:
         self._call_link = link(self._call_link_changed, setup=callrows.PREPARE)
         self._location_link = link(self._location_link_changed, setup=locations.PREPARE)
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
+        self.secret_keys = KeyFile(self._data / "secret.key")
+        self.records = AccountRecords(self._reports, self.secret_keys)
         self.auth_rules = PostgresAuthRules(self._reports)
         self.locations = PostgresLocationStore(
             self._reports,

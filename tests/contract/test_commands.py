@@ -48,10 +48,13 @@ CHANGES = {
     "drop",
     "unreg",
     "adduser",
+    "clone",
     "passwd",
     "deluser",
     "enable",
     "disable",
+    "move",
+    "set",
     "trace",
     "shutdown",
 }
@@ -100,7 +103,8 @@ def test_each_example_is_a_command_line(name: str, example: str):
 async def test_each_command_answers_lines_and_json(command: Command):
     """Its example, run over a server that has what it names, gives text lines and a JSON result."""
     table = filled()
-    if command.name in ("passwd", "deluser", "enable", "disable"):
+    needs_it = ("passwd", "deluser", "enable", "disable", "clone", "describe", "get", "move", "set")
+    if command.name in needs_it:
         await table.run("adduser 1001", OWNER)
     if command.name == "tokens revoke":
         for _ in range(3):

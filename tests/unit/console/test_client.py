@@ -117,7 +117,7 @@ def completions(text: str) -> set[str]:
     ("text", "expected"),
     [
         ("us", {"users"}),
-        ("tr", {"trace"}),
+        ("tra", {"trace"}),
         ("e", {"enable", "exit"}),
         ("help sh", {"shutdown"}),
         ("trace o", {"on", "off"}),

@@ -1,0 +1,143 @@
+"""Import of accounts from CSV: the lines, what is wrong with them, and how far an import is. Pure.
+
+The first line names the columns: fields by our names or the original's, in any order; ``username`` must be
+there. An empty cell means the default (or the template's value). Source of the format: RFC 4180.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mizu.accounts.fields import SERVER, Field, field_of
+from mizu.accounts.kinds import Value
+from mizu.errors import BadRequest
+
+PROBLEMS_MAX = 1000  #: kept of one import; beyond it they are only counted
+LINE_MAX_CHARACTERS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOrder:
+    """What an operator wants imported."""
+
+    file: str  #: name in the import directory
+    dry_run: bool = False  #: check everything, change nothing
+    whole: bool = False  #: all lines or none
+    update: bool = False  #: accounts that are there are changed, instead of being a problem
+    template: str = ""  #: account whose values are the defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a line was not imported."""
+
+    line: int  #: of the file, the heading is line 1
+    column: str  #: as the heading has it; empty: the line as a whole
+    text: str
+
+    def __str__(self) -> str:
+        where = f"line {self.line}" + (f", column {self.column}" if self.column else "")
+        return f"{where}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportLine:
+    """A good line."""
+
+    line: int
+    username: str
+    password: str = field(repr=False)
+    values: Mapping[str, Value] = field(repr=False)
+
+
+@dataclass(slots=True)
+class ImportJob:
+    """How far an import is. Counted as it goes on."""
+
+    number: int
+    order: ImportOrder
+    by: str
+    scope: int | None
+    begun_at: datetime
+    state: str = "running"  #: running, done, failed, cancelled
+    total_bytes: int = 0
+    read_bytes: int = 0
+    lines: int = 0  #: without the heading
+    added: int = 0
+    changed: int = 0
+    bad: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    error: str = ""  #: why it failed as a whole
+    ended_at: datetime | None = None
+
+    def note(self, problem: Problem) -> None:
+        self.bad += 1
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(problem)
+
+
+class Heading:
+    """
+    The columns of a file.
+
+    :raise BadRequest: an unknown column, one twice, no ``username``; each named.
+    """
+
+    def __init__(self, cells: Iterable[str]) -> None:
+        self.names = [cell.strip() for cell in cells]
+        self.fields: list[Field | None] = []
+        problems = []
+        for name in self.names:
+            try:
+                self.fields.append(field_of(name))
+            except BadRequest as wrong:
+                problems.append(f"line 1, column {name or '(empty)'}: {wrong}")
+        known = [one.name for one in self.fields if one is not None]
+        problems += [
+            f"line 1, column {name}: is there twice" for name in dict.fromkeys(known) if known.count(name) > 1
+        ]
+        if "username" not in known:
+            problems.append("line 1: there is no column username")
+        if problems:
+            raise BadRequest("\n".join(problems))
+
+    def line(self, number: int, cells: list[str]) -> tuple[ImportLine | None, list[Problem]]:
+        """The values of a line, or everything that is wrong with it."""
+        if len(cells) != len(self.names):
+            return None, [Problem(number, "", f"has {len(cells)} cells, the heading {len(self.names)}")]
+        username = password = ""
+        values: dict[str, Value] = {}
+        problems = []
+        for name, one, cell in zip(self.names, self.fields, cells, strict=True):
+            if one is None:
+                continue
+            if one.name == "username":
+                username = cell.strip()
+            elif one.name == "password":
+                password = cell
+            elif cell.strip() and one.changed_by != SERVER:  # an export can be imported again
+                try:
+                    values[one.name] = one.parse(cell)
+                except BadRequest as wrong:
+                    problems.append(Problem(number, name, str(wrong).partition(": ")[2]))
+        if not username:
+            problems.append(Problem(number, "username", "is empty"))
+        return (None if problems else ImportLine(number, username, password, values)), problems
+
+
+def rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """
+    Line number and cells of each line of a file that is not empty.
+
+    :raise BadRequest: quotes that do not match, a line too long.
+    """
+    reader = csv.reader(lines, strict=True)
+    try:
+        before = 0
+        for cells in reader:
+            number, before = before + 1, reader.line_num
+            if cells and any(cells):
+                yield number, cells
+    except csv.Error as wrong:
+        raise BadRequest(f"line {reader.line_num}: {wrong}") from None

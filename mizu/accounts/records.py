@@ -1,0 +1,91 @@
+"""The record of an account: its fields by name, as JSON values; to and from the columns of the table.
+
+Money is an ``int`` of millionths, a percentage text with two places, a time ISO text in UTC. A secret field
+says only whether it is set (``True``/``False``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mizu.accounts.fields import BY_NAME, FIELDS
+from mizu.accounts.kinds import PERCENT, SECRET, Value
+from mizu.accounts.limits import Limits
+
+Record = dict[str, Any]
+
+_READABLE = tuple(one for one in FIELDS if one.name != "password")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to be made."""
+
+    username: str
+    ha1: Mapping[str, str] = field(repr=False)  #: ``MD5``, ``SHA-256``; empty: it cannot log in
+    values: Mapping[str, Value] = field(default_factory=dict, repr=False)  #: fields by name; others: defaults
+
+
+def record_of(row: Mapping[str, Any]) -> Record:
+    """Fields by name, from the columns of a row as JSON."""
+    contact = row["contact"]
+    record: Record = {}
+    for one in _READABLE:
+        value = contact.get(one.name, one.default) if one.in_contact else row[one.stored_as]
+        if one.kind is SECRET:
+            value = bool(value)
+        elif one.kind is PERCENT:
+            value = PERCENT.show(value)
+        record[one.name] = value
+    record["password"] = row["has_password"]
+    return record
+
+
+def columns_of(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Columns by name, from fields; ``contact`` has the changed keys, ``None`` for what goes."""
+    columns: dict[str, Any] = {}
+    contact: dict[str, Any] = {}
+    for name, value in values.items():
+        one = BY_NAME[name]
+        if one.in_contact:
+            contact[name] = None if value == one.default else value
+        else:
+            columns[one.stored_as] = value
+    if contact:
+        columns["contact"] = contact
+    return columns
+
+
+def changed_fields(before: Record, after: Record) -> tuple[Record, Record]:
+    """What differs, before and after; the fields that every change changes left out."""
+    names = [name for name in after if before[name] != after[name] and name not in ("version", "changed_at")]
+    return {name: before[name] for name in names}, {name: after[name] for name in names}
+
+
+def given_fields(record: Record) -> Record:
+    """The fields that are not at their default, for records of what was added or deleted."""
+    return {
+        name: value
+        for name, value in record.items()
+        if value != BY_NAME[name].default and name not in ("version", "changed_at", "created_at")
+    }
+
+
+def limits_of(record: Record) -> Limits:
+    """What the account limits, for ``mizu.accounts.limits``."""
+    return Limits(
+        account_id=record["id"],
+        max_channels=record["max_channels"],
+        allowed_partners=record["allowed_partners"],
+        enabled_prefixes=record["enabled_prefixes"],
+        blocked_prefixes=record["blocked_prefixes"],
+        enabled_tech_prefixes=record["enabled_tech_prefixes"],
+        test_prefix=record["test_prefix"],
+        only_test_calls=record["only_test_calls"],
+        calling_circle=record["calling_circle"],
+    )
+
+
+def chain_of(records: Iterable[Record]) -> tuple[Limits, ...]:
+    """A chain for ``mizu.accounts.limits`` of records, the account first, then its owners upward."""
+    return tuple(limits_of(record) for record in records)

@@ -1,0 +1,180 @@
+"""``describe``, ``get``, ``set``, ``move``, ``tree``."""
+
+from collections.abc import Sequence
+
+from mizu.accounts.fields import FIELDS, field_of
+from mizu.accounts.kinds import Value
+from mizu.accounts.records import Record
+from mizu.console.account_commands import USER, assigned
+from mizu.console.account_show import (
+    assignments,
+    change_of,
+    differences,
+    field_list,
+    json_value,
+    page,
+    references,
+    shown,
+)
+from mizu.console.arguments import ASSIGNMENT, TEXT, Argument, integer
+from mizu.console.services import ConsoleServices
+from mizu.console.table import Command, CommandResult, Invocation
+from mizu.console.text import plural
+from mizu.model import AccountType
+
+_VERSION = Argument(
+    "version",
+    integer(1, 2**62),
+    "only if the account is still at this version, as 'get' shows it",
+    option=True,
+)
+
+
+def commands(services: ConsoleServices) -> tuple[Command, ...]:
+    own = _FieldCommands(services)
+    return (
+        Command(
+            name="describe",
+            help="everything about an account, or about the fields of accounts",
+            permission="accounts.read",
+            run=own.describe,
+            arguments=(Argument("user", TEXT, "left out: the fields that accounts have"),),
+            examples=("describe 1001", "describe"),
+            scoped=True,
+        ),
+        Command(
+            name="get",
+            help="fields of an account, as 'set' takes them",
+            permission="accounts.read",
+            run=own.get,
+            arguments=(USER, Argument("fields", TEXT, "names of fields; left out: all", many=True)),
+            examples=("get 1001", "get 1001 max_channels CanDial"),
+            scoped=True,
+        ),
+        Command(
+            name="set",
+            help="change fields of an account",
+            permission="accounts.write",
+            run=own.set,
+            arguments=(
+                USER,
+                Argument("fields", ASSIGNMENT, "fields and their new values", required=True, many=True),
+                _VERSION,
+            ),
+            details="Names are those of 'describe', or the original's. An empty value is the empty text, "
+            "or none. With --version nothing is changed when somebody else changed the account meanwhile.",
+            examples=("set 1001 max_channels=2 display_name='Front desk'", "set 1001 CanDial=0"),
+            changes=True,
+            scoped=True,
+        ),
+        Command(
+            name="move",
+            help="give an account, with everything below it, to another owner",
+            permission="accounts.write",
+            run=own.move,
+            arguments=(
+                USER,
+                Argument("parent", TEXT, "the new owner, or - for none", required=True),
+                _VERSION,
+            ),
+            details="Refused when it would make a circle, or more levels than the option maxresellers.",
+            examples=("move 1001 -",),
+            changes=True,
+            scoped=True,
+        ),
+        Command(
+            name="tree",
+            help="who owns whom",
+            permission="accounts.read",
+            run=own.tree,
+            arguments=(
+                Argument("user", TEXT, "only this account and what is below it"),
+                Argument("levels", integer(0, 100), "how deep", option=True, default=100),
+                Argument("limit", integer(1, 10_000), "how many accounts", option=True, default=500),
+            ),
+            examples=("tree", "tree 1001 --levels 1"),
+            scoped=True,
+        ),
+    )
+
+
+class _FieldCommands:
+    def __init__(self, services: ConsoleServices) -> None:
+        self._services = services
+        self._records = services.records
+
+    async def describe(self, call: Invocation) -> CommandResult:
+        if not call.text("user"):
+            return CommandResult(field_list(), {"fields": [one.described() for one in FIELDS]})
+        scope = call.operator.scope_account_id
+        chain = await self._records.chain(call.text("user"), scope)
+        record = chain[0]
+        names = dict(await self._records.names(references(chain))) if scope is None else {}
+        names.update({one["id"]: one["username"] for one in chain})
+        groups = list(await self._records.groups(record["id"], scope))
+        owners = [one["username"] for one in chain[1:]]
+        stopped = stopped_by(chain)
+        lines = [
+            f"account {record['username']}, #{record['id']}, version {record['version']}",
+            f"owners, nearest first: {', '.join(owners) or 'none'}",
+            f"groups: {', '.join(groups) or 'none'}",
+            f"may be used: {'no, ' + stopped if stopped else 'yes'}",
+            "",
+            *page(record, names),
+        ]
+        result = {"user": shown(record), "owners": owners, "groups": groups, "stopped_by": stopped}
+        return CommandResult(lines, result)
+
+    async def get(self, call: Invocation) -> CommandResult:
+        record = await self._records.get(call.text("user"), call.operator.scope_account_id)
+        wanted = [field_of(name) for name in call.many("fields")] or FIELDS
+        values = {one.name: json_value(one.name, record[one.name]) for one in wanted}
+        return CommandResult(
+            assignments(record, wanted),
+            {"username": record["username"], "version": record["version"], "fields": values},
+        )
+
+    async def set(self, call: Invocation) -> CommandResult:
+        return await self._change(call, assigned(call))
+
+    async def move(self, call: Invocation) -> CommandResult:
+        parent = call.text("parent")
+        return await self._change(call, {"parent_id": None if parent == "-" else parent})
+
+    async def _change(self, call: Invocation, values: dict[str, Value]) -> CommandResult:
+        version = call.values["version"]
+        before, after = await self._records.change(
+            call.text("user"), values, call.operator.scope_account_id, version=version
+        )
+        self._services.on_account_changed(after["username"])
+        lines = differences(before, after) or ["nothing changed"]
+        lines.append(f"account {after['username']} is at version {after['version']}")
+        return CommandResult(lines, {"user": shown(after)}, (change_of(before, after),))
+
+    async def tree(self, call: Invocation) -> CommandResult:
+        limit = call.number("limit")
+        found = await self._records.tree(
+            call.text("user") or None, call.operator.scope_account_id, call.number("levels"), limit + 1
+        )
+        lines = []
+        for level, one in found[:limit]:
+            state = "" if one["enabled"] and not one["suspended"] else "  (stopped)"
+            kind = AccountType(one["type"]).name.lower()
+            lines.append(f"{'  ' * level}{one['username']}  {kind} #{one['id']}{state}")
+        if len(found) > limit:
+            lines.append(f"more than {plural(limit, 'account')}: --limit, --levels, or a part of the tree")
+        nodes = [{"level": level, **one} for level, one in found[:limit]]
+        return CommandResult(lines or ["no accounts"], {"tree": nodes, "more": len(found) > limit})
+
+
+def stopped_by(chain: Sequence[Record]) -> str:
+    """Why an account may do nothing: what it, or the nearest owner that stops it, says. Empty: it may."""
+    for number, one in enumerate(chain):
+        who = "it" if number == 0 else f"its owner {one['username']}"
+        if not one["enabled"]:
+            return f"{who} is disabled"
+        if one["suspended"]:
+            return f"{who} is suspended"
+        if number == 0 and one["is_template"]:
+            return "it is a template"
+    return ""

@@ -1,0 +1,126 @@
+"""What the account, group, number, SIP account and import commands ask of the store.
+
+``scope`` is ``Operator.scope_account_id``: accounts outside of it do not exist for the command.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from mizu.accounts.bulk import ImportJob, ImportOrder
+from mizu.accounts.groups import Group, GroupKind
+from mizu.accounts.kinds import Value
+from mizu.accounts.numbers import PhoneNumber
+from mizu.accounts.records import NewAccount, Record
+from mizu.accounts.rotation import SipAccount
+from mizu.model import Operator
+
+
+class Records(Protocol):
+    """Whole accounts; ``mizu.store.account_records.AccountRecords``, see there."""
+
+    def get(self, who: str, scope: int | None) -> Awaitable[Record]: ...
+
+    def list(
+        self, prefix: str, limit: int, after: str, scope: int | None, type_: int | None = None
+    ) -> Awaitable[Sequence[Record]]: ...
+
+    def chain(self, who: str, scope: int | None) -> Awaitable[Sequence[Record]]: ...
+
+    def tree(
+        self, who: str | None, scope: int | None, levels: int, limit: int
+    ) -> Awaitable[Sequence[tuple[int, dict[str, Any]]]]: ...
+
+    def names(self, ids: Sequence[int]) -> Awaitable[Mapping[int, str]]: ...
+
+    def groups(self, account_id: int, scope: int | None) -> Awaitable[Sequence[str]]: ...
+
+    def add(
+        self,
+        accounts: Sequence[NewAccount],
+        scope: int | None,
+        by: str,
+        defaults: Mapping[str, Value] | None = None,
+    ) -> Awaitable[Sequence[Record]]: ...
+
+    def change(
+        self,
+        who: str,
+        values: Mapping[str, Value],
+        scope: int | None,
+        *,
+        ha1: Mapping[str, str] | None = None,
+        version: int | None = None,
+    ) -> Awaitable[tuple[Record, Record]]: ...
+
+    def delete(self, who: str, scope: int | None) -> Awaitable[Record]: ...
+
+    def reseal(self, batch: int) -> Awaitable[int]: ...
+
+
+class Groups(Protocol):
+    """Groups and their members; ``mizu.store.groups.PostgresGroups``, see there."""
+
+    def list(self, prefix: str, limit: int, after: str, scope: int | None) -> Awaitable[Sequence[Group]]: ...
+
+    def get(self, name: str, scope: int | None) -> Awaitable[Group]: ...
+
+    def add(
+        self, name: str, kind: GroupKind, owner: str, note: str, scope: int | None
+    ) -> Awaitable[Group]: ...
+
+    def delete(self, name: str, scope: int | None) -> Awaitable[Group]: ...
+
+    def members(self, name: str, limit: int, after: str, scope: int | None) -> Awaitable[Sequence[str]]: ...
+
+    def join(self, name: str, members: Sequence[str], scope: int | None) -> Awaitable[Sequence[str]]: ...
+
+    def leave(self, name: str, members: Sequence[str], scope: int | None) -> Awaitable[Sequence[str]]: ...
+
+
+class Numbers(Protocol):
+    """Phone numbers; ``mizu.store.numbers.PostgresNumbers``, see there."""
+
+    def add(
+        self, numbers: Sequence[str], holder: str, note: str, scope: int | None
+    ) -> Awaitable[Sequence[str]]: ...
+
+    def list(
+        self, prefix: str, limit: int, after: str, scope: int | None, *, free: bool, account: str
+    ) -> Awaitable[Sequence[PhoneNumber]]: ...
+
+    def allocate(self, account: str, wanted: str, scope: int | None) -> Awaitable[PhoneNumber]: ...
+
+    def free(self, number: str, scope: int | None) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]: ...
+
+    def delete(self, number: str, scope: int | None) -> Awaitable[PhoneNumber]: ...
+
+
+class SipAccounts(Protocol):
+    """Accounts at SIP servers; ``mizu.store.sip_accounts.PostgresSipAccounts``, see there."""
+
+    def list(self, server: str, scope: int | None) -> Awaitable[Sequence[tuple[str, SipAccount]]]: ...
+
+    def add(
+        self, server: str, username: str, password: str, values: Mapping[str, Value], scope: int | None
+    ) -> Awaitable[SipAccount]: ...
+
+    def change(
+        self, number: int, values: Mapping[str, Value], scope: int | None, version: int | None
+    ) -> Awaitable[tuple[Mapping[str, Any], Mapping[str, Any]]]: ...
+
+    def delete(self, number: int, scope: int | None) -> Awaitable[SipAccount]: ...
+
+    def rotate_keys(self, step: str) -> Awaitable[Mapping[str, Any]]: ...
+
+
+class Imports(Protocol):
+    """Imports and exports under way; ``mizu.store.bulk.Imports``, see there."""
+
+    def start(self, order: ImportOrder, operator: Operator, at: datetime) -> ImportJob: ...
+
+    def jobs(self, scope: int | None) -> Sequence[ImportJob]: ...
+
+    def cancel(self, number: int, scope: int | None) -> ImportJob: ...
+
+    def export(self, name: str, operator: Operator) -> Awaitable[Mapping[str, Any]]: ...

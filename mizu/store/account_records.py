@@ -1,0 +1,319 @@
+"""Whole account records: read, added, changed, deleted and moved by operators, inside what they may see."""
+
+# ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from txpostgres.txpostgres import Cursor
+
+from mizu.accounts.fields import REFERENCES
+from mizu.accounts.kinds import Value
+from mizu.accounts.records import NewAccount, Record, columns_of, record_of
+from mizu.accounts.scope import (
+    check_change,
+    check_delete,
+    check_new,
+    unknown,
+    visible,
+    visible_many,
+)
+from mizu.accounts.sealing import Keys
+from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.store.accounts import refusal
+from mizu.store.arrays import texts
+from mizu.store.fields import HA1_COLUMNS, check_username
+from mizu.store.postgres import IntegrityError, Pool
+from mizu.store.text import storable
+
+ROW = """to_jsonb(a) - ARRAY['ha1_md5', 'ha1_sha256']
+ || jsonb_build_object('has_password', a.ha1_md5 IS NOT NULL OR a.ha1_sha256 IS NOT NULL)"""
+_MANY_MAX = 1000  # accounts made by one call
+_GET = f"SELECT {ROW} FROM account a WHERE {{match}} AND {visible('a.id')}"
+_LIST = f"""SELECT {ROW} FROM account a WHERE a.username LIKE %(pattern)s AND a.username > %(after)s
+ AND (%(type)s::smallint IS NULL OR a.type = %(type)s) AND {visible_many("a.id")}
+ ORDER BY a.username LIMIT %(limit)s"""
+_CHAIN = f"""WITH RECURSIVE up (id, parent_id, level) AS (
+ SELECT a.id, a.parent_id, 0 FROM account a WHERE {{match}} AND {visible("a.id")}
+ UNION ALL SELECT a.id, a.parent_id, level + 1 FROM up JOIN account a ON a.id = up.parent_id
+  WHERE up.id IS DISTINCT FROM %(scope)s
+) SELECT {ROW} FROM up JOIN account a USING (id) ORDER BY level"""
+_TREE = """WITH RECURSIVE below (id, level, path) AS (
+ SELECT a.id, 0, ARRAY[a.username] FROM account a
+  WHERE CASE WHEN %(root)s::bigint IS NULL THEN a.parent_id IS NULL ELSE a.id = %(root)s END
+ UNION ALL SELECT a.id, level + 1, path || a.username FROM below JOIN account a ON a.parent_id = below.id
+  WHERE level < %(levels)s
+) SELECT level, a.id, a.username, a.type, a.enabled, a.suspended,
+ (SELECT count(*) FROM account c WHERE c.parent_id = a.id)
+ FROM below JOIN account a USING (id) ORDER BY path LIMIT %(limit)s"""
+_NAMES = "SELECT id, username FROM account WHERE id = ANY (%s::bigint[])"
+_GROUPS = f"""SELECT g.name FROM account_group_member m JOIN account_group g ON g.id = m.group_id
+ WHERE m.account_id = %(id)s AND {visible("g.owner_id")} ORDER BY g.name"""
+_DIGESTS = tuple(HA1_COLUMNS.values())
+
+
+def matching(who: str) -> tuple[str, dict[str, object]]:
+    """
+    SQL condition and parameters for an account named by username, or by ``#`` and its id.
+
+    :raise NotFound: nothing can be called that.
+    """
+    if who.startswith("#") and who[1:].isascii() and who[1:].isdigit() and len(who) <= 19:
+        return "a.id = %(id)s", {"id": int(who[1:])}
+    if not storable(who):
+        raise unknown(who)
+    return "a.username = %(name)s", {"name": who}
+
+
+class AccountRecords:
+    """
+    The accounts as operators see them. ``scope`` is ``Operator.scope_account_id``: what is outside does not
+    exist. Every change of an account by an operator goes through :meth:`add`, :meth:`change`, :meth:`delete`.
+    """
+
+    def __init__(self, reports: Pool, keys: Keys) -> None:
+        self._reports = reports
+        self._keys = keys
+
+    async def get(self, who: str, scope: int | None) -> Record:
+        """The account of that username or ``#id``. :raise NotFound:"""
+        match, params = matching(who)
+        rows = await self._reports.query(_GET.format(match=match), {**params, "scope": scope})
+        if not rows:
+            raise unknown(who)
+        return record_of(rows[0][0])
+
+    async def list(
+        self, prefix: str, limit: int, after: str, scope: int | None, type_: int | None = None
+    ) -> Sequence[Record]:
+        """Accounts whose username begins with ``prefix``, by username, those after ``after``."""
+        if not storable(prefix) or not storable(after):
+            return []
+        for special in "\\%_":
+            prefix = prefix.replace(special, "\\" + special)
+        params = {"pattern": prefix + "%", "after": after, "limit": limit, "scope": scope, "type": type_}
+        return [record_of(row[0]) for row in await self._reports.query(_LIST, params)]
+
+    async def chain(self, who: str, scope: int | None) -> Sequence[Record]:
+        """The account, its owner, the owner of that one, ... as far up as the scope goes. :raise NotFound:"""
+        match, params = matching(who)
+        rows = await self._reports.query(_CHAIN.format(match=match), {**params, "scope": scope})
+        if not rows:
+            raise unknown(who)
+        return [record_of(row[0]) for row in rows]
+
+    async def tree(
+        self, who: str | None, scope: int | None, levels: int, limit: int
+    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        """Level and a short record of the account and everything below it; ``None``: of all that is seen."""
+        root = scope if who is None else (await self.get(who, scope))["id"]
+        rows = await self._reports.query(_TREE, {"root": root, "levels": levels, "limit": limit})
+        names = ("id", "username", "type", "enabled", "suspended", "children")
+        return [(row[0], dict(zip(names, row[1:], strict=True))) for row in rows]
+
+    async def names(self, ids: Sequence[int]) -> Mapping[int, str]:
+        """Usernames by id, for showing references; unknown ids are left out."""
+        return dict(await self._reports.query(_NAMES, (sorted(set(ids)),)) if ids else ())
+
+    async def groups(self, account_id: int, scope: int | None) -> Sequence[str]:
+        """Names of the groups it is in, those that the operator sees."""
+        return [row[0] for row in await self._reports.query(_GROUPS, {"id": account_id, "scope": scope})]
+
+    def add(
+        self,
+        accounts: Sequence[NewAccount],
+        scope: int | None,
+        by: str,
+        defaults: Mapping[str, Value] | None = None,
+    ) -> Deferred[Sequence[Record]]:
+        """
+        Make accounts, all or none. An operator with a scope makes them below their own account.
+
+        :param defaults: values that come from a template, not from the operator.
+        :raise Conflict: a name is taken. :raise BadRequest: :raise NotFound: an account referred to.
+        :raise Forbidden: something that this operator may not give.
+        """
+        return self._reports.transact(self._add, accounts, scope, by, defaults or {})
+
+    async def _add(
+        self,
+        cursor: Cursor,
+        accounts: Sequence[NewAccount],
+        scope: int | None,
+        by: str,
+        defaults: Mapping[str, Value],
+    ) -> Sequence[Record]:
+        if len(accounts) > _MANY_MAX:
+            raise BadRequest(f"at most {_MANY_MAX} accounts at once")
+        rows = []
+        for new in accounts:
+            check_new(scope, new.values)
+            values = await self._resolved(cursor, {"parent_id": None, **defaults, **new.values}, scope)
+            if values["parent_id"] is None:
+                values["parent_id"] = scope
+            rows.append(
+                {**self._columns(values, new.ha1), "username": check_username(new.username), "created_by": by}
+            )
+        return await insert(cursor, rows)
+
+    def change(
+        self,
+        who: str,
+        values: Mapping[str, Value],
+        scope: int | None,
+        *,
+        ha1: Mapping[str, str] | None = None,
+        version: int | None = None,
+    ) -> Deferred[tuple[Record, Record]]:
+        """
+        Change fields, the password, or both. The record before and after.
+
+        :param version: what the operator has seen; anything else in the database is a conflict.
+        :raise NotFound: :raise BadRequest: :raise Forbidden: :raise Conflict:
+        """
+        return self._reports.transact(self._change, who, dict(values), scope, ha1, version)
+
+    async def _change(
+        self,
+        cursor: Cursor,
+        who: str,
+        values: dict[str, Value],
+        scope: int | None,
+        ha1: Mapping[str, str] | None,
+        version: int | None,
+    ) -> tuple[Record, Record]:
+        before = await self._lock(cursor, who, scope)
+        if version is not None and before["version"] != version:
+            text = f"account {who!r} is at version {before['version']}: somebody changed it meanwhile"
+            raise Conflict(text)
+        check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
+        values = await self._resolved(cursor, values, scope)
+        columns = self._columns(values, ha1)
+        sets = "".join(f"{column} = p.{column}, " for column in columns if column != "contact")
+        if "contact" in columns:
+            sets += "contact = jsonb_strip_nulls(a.contact || p.contact), "
+        sql = f"""UPDATE account a SET {sets}version = a.version + 1, changed_at = now()
+ FROM jsonb_populate_record(NULL::account, %(row)s::jsonb) p WHERE a.id = %(id)s RETURNING {ROW}"""
+        try:
+            await cursor.execute(sql, {"row": json.dumps(columns), "id": before["id"]})
+        except IntegrityError as refused:
+            raise refusal(refused) from None
+        return before, record_of(cursor.fetchone()[0])
+
+    def delete(self, who: str, scope: int | None) -> Deferred[Record]:
+        """The record that it had. :raise NotFound: :raise Conflict: something still points at it."""
+        return self._reports.transact(self._delete, who, scope)
+
+    async def _delete(self, cursor: Cursor, who: str, scope: int | None) -> Record:
+        before = await self._lock(cursor, who, scope)
+        check_delete(scope, before["id"])
+        try:
+            await cursor.execute("DELETE FROM account WHERE id = %s", (before["id"],))
+        except IntegrityError as refused:
+            if refused.diag.constraint_name == "account_parent_id_fkey":
+                raise Conflict(f"account {before['username']!r} still owns other accounts") from None
+            raise refusal(refused) from None
+        return before
+
+    async def _lock(self, cursor: Cursor, who: str, scope: int | None) -> Record:
+        match, params = matching(who)
+        sql = _GET.format(match=match) + " FOR NO KEY UPDATE OF a"
+        await cursor.execute(sql, {**params, "scope": scope})
+        row = cursor.fetchone()
+        if row is None:
+            raise unknown(who)
+        return record_of(row[0])
+
+    def _columns(self, values: Mapping[str, Value], ha1: Mapping[str, str] | None) -> dict[str, Any]:
+        if "pin" in values:
+            values = {**values, "pin": self._keys().seal(str(values["pin"] or ""))}
+        columns = columns_of({name: value for name, value in values.items() if name != "password"})
+        if ha1 is not None:  # a new password makes the digests of the old one worthless
+            columns.update(dict.fromkeys(_DIGESTS))
+            columns.update({HA1_COLUMNS[algorithm]: digest for algorithm, digest in ha1.items()})
+        return columns
+
+    async def _resolved(
+        self, cursor: Cursor, values: Mapping[str, Value], scope: int | None
+    ) -> dict[str, Value]:
+        """The values with ids for accounts named by username or ``#id``; they must be seen."""
+        found = dict(values)
+        for one in REFERENCES:
+            who = found.get(one.name)
+            if isinstance(who, str):
+                found[one.name] = await self._id(cursor, one.name, who, scope)
+            elif who is not None and scope is not None:
+                found[one.name] = await self._id(cursor, one.name, f"#{who}", scope)
+        return found
+
+    async def _id(self, cursor: Cursor, field: str, who: str, scope: int | None) -> int:
+        match, params = matching(who)
+        await cursor.execute(
+            f"SELECT a.id FROM account a WHERE {match} AND {visible('a.id')}", {**params, "scope": scope}
+        )
+        row = cursor.fetchone()
+        if row is None:
+            raise NotFound(f"{field}: there is no account {who!r}")
+        return int(row[0])
+
+    # ------------------------------------------------------------ keys
+
+    def reseal(self, batch: int) -> Deferred[int]:
+        """Seal so many PINs anew that the current key does not open. How many there were."""
+        return self._reports.transact(self._reseal, batch)
+
+    async def _reseal(self, cursor: Cursor, batch: int) -> int:
+        keys = self._keys()
+        await cursor.execute(
+            "SELECT id, pin_sealed FROM account WHERE pin_sealed <> '' AND NOT pin_sealed LIKE %s "
+            "ORDER BY id LIMIT %s FOR NO KEY UPDATE",
+            (keys.current + ":%", batch),
+        )
+        rows = cursor.fetchall()
+        if rows:
+            sealed = [keys.seal(keys.open(row[1])) for row in rows]
+            await cursor.execute(
+                "UPDATE account a SET pin_sealed = n.sealed "
+                "FROM unnest(%s::bigint[], %s::text[]) n (id, sealed) WHERE a.id = n.id",
+                ([row[0] for row in rows], texts(sealed)),
+            )
+        return len(rows)
+
+
+async def insert(cursor: Cursor, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """
+    Insert rows of columns, in order; what a row lacks has the default of the table.
+
+    :raise Conflict: :raise BadRequest: :raise NotFound: as the table's constraints say.
+    """
+    records: list[Record] = []
+    for start, end in _alike(rows):
+        columns = ", ".join(rows[start])
+        sql = f"""INSERT INTO account AS a ({columns}) SELECT {columns}
+ FROM jsonb_populate_recordset(NULL::account, %s::jsonb) RETURNING {ROW}"""
+        prepared = [
+            {**row, "contact": _kept(row["contact"])} if "contact" in row else row for row in rows[start:end]
+        ]
+        try:
+            await cursor.execute(sql, (json.dumps(prepared),))
+        except IntegrityError as refused:
+            raise refusal(refused) from None
+        records += [record_of(row[0]) for row in cursor.fetchall()]
+    return records
+
+
+def _kept(contact: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in contact.items() if value is not None}
+
+
+def _alike(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """Runs of rows with the same columns: each is one statement."""
+    runs: list[tuple[int, int]] = []
+    for number, row in enumerate(rows):
+        if runs and rows[runs[-1][0]].keys() == row.keys():
+            runs[-1] = (runs[-1][0], number + 1)
+        else:
+            runs.append((number, number + 1))
+    return runs
