@@ -8,7 +8,7 @@ changed a moment ago is accepted although the old one is still cached.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,8 +76,16 @@ class FailureObserver(Protocol):
         """
 
 
-def _ignore(flow: Flow, username: str, code: str) -> None:
-    """Nobody counts failures."""
+def _ignore(flow: Flow, username: str, code: str = "") -> None:
+    """Nobody counts."""
+
+
+def _ignore_challenge(flow: Flow) -> None:
+    """Nobody counts."""
+
+
+def _any_time(flow: Flow, username: str) -> bool:
+    return True
 
 
 class Authorizer:
@@ -88,7 +96,12 @@ class Authorizer:
     :param realm: of the challenges, and part of every stored HA1.
     :param algorithms: offered in this order, one header each; of :data:`mizu.sip.digest.ALGORITHMS`.
     :param cache_limit: answers kept.
-    :param on_failure: told of each failed login.
+    :param on_failure: told of each failed login. Its credentials had a nonce that was sent to where they
+        came from, so that address is real (not so for ``bad_nonce``).
+    :param on_accept: told of each request let in (flow, username).
+    :param on_challenge: told of each challenge that answers no failed login.
+    :param may_log_in: whether a password may be checked now (flow, username); if not, the challenge is
+        repeated.
     """
 
     log = Logger()
@@ -104,6 +117,9 @@ class Authorizer:
         algorithms: Iterable[str] = ("MD5",),
         cache_limit: int = 200_000,
         on_failure: FailureObserver = _ignore,
+        on_accept: Callable[[Flow, str], None] = _ignore,
+        on_challenge: Callable[[Flow], None] = _ignore_challenge,
+        may_log_in: Callable[[Flow, str], bool] = _any_time,
     ) -> None:
         self._backends = list(backends)
         self._realm = realm
@@ -113,6 +129,10 @@ class Authorizer:
         self._clock = clock
         self._algorithms = tuple(algorithms)
         self._on_failure = on_failure
+        self._on_accept = on_accept
+        self._on_challenge = on_challenge
+        self._may_log_in = may_log_in
+        self._in_turn: Request | None = None  # the last request whose password may be checked
         self.cache = AuthCache(cache_limit)
         # Those that may know somebody without credentials; last the backend again, if it says so at once.
         self._open_backends = [
@@ -138,13 +158,15 @@ class Authorizer:
 
         :return: ``None``: take the request through a transaction and :meth:`authorize_now`.
         """
-        credentials, nonce_is = self._read(request)
+        credentials, nonce_is = self._read(request, flow)
         if credentials is None:
             if self._open_backends and self._may_be_known(request, flow):
                 return None
-            return self._challenge(request)
+            return self._challenge(request, flow)
         if nonce_is == "bad":
             return self._failed(request, flow, credentials.username, "bad_nonce")
+        if nonce_is == "stale":
+            return self._challenge(request, flow, stale=True)
         return None
 
     def authorize_now(self, request: Request, flow: Flow) -> Decision | None:
@@ -171,13 +193,13 @@ class Authorizer:
         if decision is not None:
             return decision
         self.cache.misses += 1
-        credentials, _ = self._read(request)
+        credentials, _ = self._read(request, flow)
         key: CacheKey | None = None
         try:
             query = _query(request, flow, credentials)
             key = self._open_key(flow, query) if credentials is None else self._key(query)
             if key is None:
-                return self._challenge(request)  # a rule has changed since it was looked at
+                return self._challenge(request, flow)  # a rule has changed since it was looked at
             epoch = self.cache.epoch
             answer, any_source = await self._ask_once(key, query)
         except StoreBusy as busy:
@@ -213,16 +235,20 @@ class Authorizer:
     # ------------------------------------------------------------ deciding
 
     def _decide_now(self, request: Request, flow: Flow) -> Decision | None:
-        credentials, nonce_is = self._read(request)
+        credentials, nonce_is = self._read(request, flow)
         if credentials is None:
             return self._without_credentials(request, flow)
         if nonce_is == "stale":
-            return self._challenge(request, stale=True)
+            return self._challenge(request, flow, stale=True)
         if nonce_is == "bad":
             return self._failed(request, flow, credentials.username, "bad_nonce")
         if credentials.uri != request.uri and not digest_uri_fits(credentials.uri, request.uri):
             self._count_failure(flow, credentials.username, "uri_mismatch")
             return Refused(403, "Digest URI Differs", (), "uri_mismatch")
+        if self._in_turn is not request:  # asked once for a request that is decided in two steps
+            if not self._may_log_in(flow, credentials.username):
+                return self._challenge(request, flow, stale=True)
+            self._in_turn = request
         entry = self._cached(credentials, flow)
         if entry is None or entry.fresh_until_s < self._clock.mono_s():
             # The work of a check against a cached secret, so that time does not tell who is in the cache.
@@ -233,12 +259,12 @@ class Authorizer:
     def _without_credentials(self, request: Request, flow: Flow) -> Decision | None:
         key = self._open_key(flow, _query(request, flow, None)) if self._open_backends else None
         if key is None:
-            return self._challenge(request)
+            return self._challenge(request, flow)
         entry = self.cache.get(key)
         if entry is None or entry.fresh_until_s < self._clock.mono_s():
             return None
         self.cache.hits += 1
-        return self._accept(entry) if entry.answer.ha1 is None else self._challenge(request)
+        return self._accept(entry, flow) if entry.answer.ha1 is None else self._challenge(request, flow)
 
     def _judge_cached(
         self, request: Request, flow: Flow, credentials: Credentials, entry: Entry
@@ -254,7 +280,7 @@ class Authorizer:
         self.cache.hits += 1
         if stored is not None and not self._counts.use(credentials.nonce, credentials.nc):
             return self._replayed(request, flow, credentials.username)
-        return self._accept(entry)
+        return self._accept(entry, flow)
 
     def _judge(
         self, request: Request, flow: Flow, credentials: Credentials | None, entry: Entry | None
@@ -262,8 +288,8 @@ class Authorizer:
         """Decide by what a backend has just said; ``None``: nobody knows the sender."""
         if credentials is None:
             if entry is None or entry.answer.ha1 is not None or not entry.answer.account.enabled:
-                return self._challenge(request)
-            return self._accept(entry)
+                return self._challenge(request, flow)
+            return self._accept(entry, flow)
         # The same steps for everybody, whatever is found.
         stored = entry.answer.ha1 if entry is not None else {}
         secret = (stored or {}).get(credentials.algorithm, self._dummy[credentials.algorithm])
@@ -276,7 +302,7 @@ class Authorizer:
             return self._failed(request, flow, credentials.username, "disabled")
         if stored is not None and not self._counts.use(credentials.nonce, credentials.nc):
             return self._replayed(request, flow, credentials.username)
-        return self._accept(entry)
+        return self._accept(entry, flow)
 
     def _during_outage(
         self,
@@ -294,7 +320,7 @@ class Authorizer:
         if entry is not None and self._clock.mono_s() < entry.fresh_until_s + OUTAGE_S:
             if credentials is None:
                 if entry.answer.ha1 is None and entry.answer.account.enabled:
-                    return self._accept(entry)
+                    return self._accept(entry, flow)
             else:
                 decision = self._judge_cached(request, flow, credentials, entry)
                 if decision is not None:
@@ -303,13 +329,21 @@ class Authorizer:
 
     # ------------------------------------------------------------ pieces
 
-    def _read(self, request: Request) -> tuple[Credentials | None, str]:
-        """The credentials and what their nonce is; kept until the next request, because two steps ask."""
+    def _read(self, request: Request, flow: Flow) -> tuple[Credentials | None, str]:
+        """
+        The credentials and what their nonce is; kept until the next request, because two steps ask.
+
+        A nonce that was sent to another address counts as stale: over UDP it does not show that this one is
+        real. A phone that moved answers the new challenge by itself.
+        """
         before, credentials, nonce_is = self._newest
         if before is not request:
             credentials, nonce_is = self._credentials(request), ""
             if credentials is not None:
-                nonce_is = self._signer.check(credentials.nonce, self._clock.wall().timestamp())
+                signer, nonce = self._signer, credentials.nonce
+                nonce_is = signer.check(nonce, self._clock.wall().timestamp())
+                if nonce_is == "good" and not flow.reliable and not signer.issued_to(nonce, flow.remote[0]):
+                    nonce_is = "stale"
             self._newest = (request, credentials, nonce_is)
         return credentials, nonce_is
 
@@ -329,8 +363,12 @@ class Authorizer:
                 return found
         return None
 
-    def _challenge(self, request: Request, *, stale: bool = False) -> Challenge:
-        nonce = self._signer.make(self._clock.wall().timestamp())
+    def _challenge(self, request: Request, flow: Flow, *, stale: bool = False) -> Challenge:
+        self._on_challenge(flow)
+        return self._fresh_challenge(request, flow, stale=stale)
+
+    def _fresh_challenge(self, request: Request, flow: Flow, *, stale: bool = False) -> Challenge:
+        nonce = self._signer.make(self._clock.wall().timestamp(), flow.remote[0])
         status, name = (
             (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
         )
@@ -343,18 +381,19 @@ class Authorizer:
 
     def _failed(self, request: Request, flow: Flow, username: str, code: str) -> Challenge:
         self._count_failure(flow, username, code)
-        return self._challenge(request)
+        return self._fresh_challenge(request, flow)
 
     def _replayed(self, request: Request, flow: Flow, username: str) -> Challenge:
         self._count_failure(flow, username, "replay")
-        return self._challenge(request, stale=True)
+        return self._fresh_challenge(request, flow, stale=True)
 
     def _count_failure(self, flow: Flow, username: str, code: str) -> None:
         self.failures[code] = self.failures.get(code, 0) + 1
         self._on_failure(flow, username, code)
 
-    def _accept(self, entry: Entry) -> Accepted:
+    def _accept(self, entry: Entry, flow: Flow) -> Accepted:
         self.accepted += 1
+        self._on_accept(flow, entry.accepted.username)
         return entry.accepted
 
     def _key(self, query: AuthQuery) -> CacheKey:

@@ -119,7 +119,7 @@ class PostgresBanStore:
 
     def _failed(self, failure: Failure) -> None:
         rows, self._writing = self._writing, {}
-        if failure.check(StoreBusy):
+        if isinstance(failure.value, StoreBusy):
             self._waiting = {**rows, **self._waiting}  # a newer state of a target wins
         else:
             self.lost += len(rows)
@@ -187,9 +187,7 @@ class PostgresBanStore:
 
     def trusted(self) -> Deferred[Sequence[TrustedAddress]]:
         """See the interface."""
-        return self._reports.query(_TRUSTED).addCallback(
-            lambda rows: [TrustedAddress(*row) for row in rows]
-        )
+        return self._reports.query(_TRUSTED).addCallback(lambda rows: [TrustedAddress(*row) for row in rows])
 
     def trust(self, target: str, note: str, by: str) -> Deferred[None]:
         """See the interface."""
@@ -198,5 +196,3 @@ class PostgresBanStore:
     def distrust(self, target: str) -> Deferred[bool]:
         """See the interface."""
         return self._reports.query(_DISTRUST, (target,)).addCallback(bool)
-
-

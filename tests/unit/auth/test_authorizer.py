@@ -78,9 +78,9 @@ class Setting:
             decision = result_now(self.authorizer.authorize(request, flow or self.flow))
         return decision
 
-    def challenge(self, method: str = "REGISTER", **options: Any) -> str:
+    def challenge(self, method: str = "REGISTER", flow: PhoneFlow | None = None, **options: Any) -> str:
         """A fresh challenge's value."""
-        decision = self.decide(self.request(method, **options))
+        decision = self.decide(self.request(method, **options), flow)
         assert isinstance(decision, Challenge)
         return decision.fields[0][1]
 
@@ -244,14 +244,14 @@ def test_a_nonce_that_is_not_ours_is_a_failure_that_asks_nobody(
 
 
 def test_C4_a_captured_answer_cannot_be_used_again(at: Setting) -> None:
-    """The same nonce and nc, from the same or another address: stale, and counted."""
+    """The same nonce and nc, from the same or another address: stale; counted where it was good before."""
     value = at.credentials(at.challenge())
     assert isinstance(at.decide(at.request(Authorization=value)), Accepted)
     for flow in (at.flow, PhoneFlow("198.51.100.7", 6000)):
         decision = at.decide(at.request(Authorization=value), flow)
         assert isinstance(decision, Challenge)
         assert decision.stale
-    assert at.failures == [("alice", "replay")] * 2
+    assert at.failures == [("alice", "replay")]
 
 
 def test_C4_the_next_nonce_count_is_a_new_answer(at: Setting) -> None:
@@ -354,8 +354,8 @@ def test_C6_an_account_without_secrets_accepts_nothing() -> None:
 def test_a_known_phone_costs_no_question(at: Setting, accounts: FakeAccountStore) -> None:
     """Ten thousand users from one address: each is asked for once, from whatever address they come next."""
     at.log_in()
-    value = at.credentials(at.challenge())
     moved = PhoneFlow("198.51.100.9", 1)
+    value = at.credentials(at.challenge(flow=moved))
     decision = at.authorizer.authorize_now(at.request(Authorization=value), moved)
     assert isinstance(decision, Accepted)
     assert accounts.asked == ["alice"]
@@ -536,9 +536,10 @@ def test_an_answer_for_one_source_is_not_used_for_another() -> None:
     answer = AuthAnswer(Account(id=1, username="alice"), all_ha1("alice", "secret"))
     at = Setting(FakeAuthBackend({"alice": answer}))
     at.log_in()
-    value = at.credentials(at.challenge())
+    elsewhere = PhoneFlow("203.0.113.1")
+    value = at.credentials(at.challenge(flow=elsewhere))
     request = at.request(Authorization=value)
-    assert at.authorizer.authorize_now(request, PhoneFlow("203.0.113.1")) is None
+    assert at.authorizer.authorize_now(request, elsewhere) is None
 
 
 def test_a_disabled_account_without_password_is_challenged() -> None:
@@ -594,3 +595,41 @@ def test_asking_twice_about_the_same_request_counts_once(at: Setting) -> None:
     assert isinstance(at.decide(request), Accepted)
     assert isinstance(at.decide(request), Accepted)
     assert at.failures == []
+
+
+def test_a_nonce_sent_to_another_address_is_answered_with_a_new_one() -> None:
+    """Over UDP it shows nothing about who sends; a phone that moved answers by itself, unseen by its user."""
+    accounts = FakeAccountStore("alice")
+    challenged: list[str] = []
+    at = Setting(StoreBackend(accounts), on_challenge=lambda flow: challenged.append(flow.remote[0]))
+    value = at.credentials(at.challenge())
+    moved = PhoneFlow("198.51.100.9", 1)
+    decision = at.authorizer.first_answer(at.request(Authorization=value), moved)
+    assert isinstance(decision, Challenge)
+    assert decision.stale
+    assert at.failures == []
+    assert challenged == ["192.0.2.1", "198.51.100.9"]
+    assert accounts.asked == []
+
+
+def test_an_account_that_is_being_guessed_is_not_checked_out_of_turn() -> None:
+    """The right password, too, is asked for again; the request that has its turn takes it once."""
+    turns = [True, False, True]
+    at = Setting(StoreBackend(FakeAccountStore("alice")), may_log_in=lambda flow, username: turns.pop(0))
+    assert isinstance(at.log_in(), Accepted)
+    refused = at.log_in()
+    assert isinstance(refused, Challenge)
+    assert refused.stale
+    assert isinstance(at.log_in(), Accepted)
+
+
+def test_the_guard_hears_who_was_let_in() -> None:
+    """Their addresses are known from then on."""
+    let_in: list[tuple[str, str]] = []
+    at = Setting(
+        StoreBackend(FakeAccountStore("alice")),
+        on_accept=lambda flow, username: let_in.append((flow.remote[0], username)),
+    )
+    at.log_in()
+    at.log_in(password="wrong")
+    assert let_in == [("192.0.2.1", "alice")]

@@ -94,6 +94,7 @@ class Office:
         call_id: str = "call-1",
         cseq: int | None = None,
         credentials: bool = True,
+        flow: PhoneFlow | None = None,
         **headers: str,
     ) -> Request:
         if cseq is None:
@@ -109,7 +110,7 @@ class Office:
             *[(name.replace("_", "-"), value) for name, value in headers.items()],
         ]
         if credentials:
-            first = self.send(Request("REGISTER", uri, fields))
+            first = self.send(Request("REGISTER", uri, fields), flow)
             assert first.status == 401
             value = answer_challenge(
                 first.get("www-authenticate") or "",
@@ -129,7 +130,7 @@ class Office:
         return tx.responses[0]
 
     def register(self, *contacts: str, flow: PhoneFlow | None = None, **headers: Any) -> Response:
-        return self.send(self.request(*contacts, **headers), flow)
+        return self.send(self.request(*contacts, flow=flow, **headers), flow)
 
     def bindings(self, aor: str = "alice") -> list[Binding]:
         return self.locations.lookup(aor, self.clock.wall().timestamp())

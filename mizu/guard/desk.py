@@ -1,0 +1,121 @@
+"""What operators want of the guard: see, ban, let in again, trust. The commands are in ``mizu.console``."""
+
+from collections.abc import Sequence
+from math import inf
+
+from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.guard.addresses import Target, parse_target
+from mizu.guard.bans import Ban
+from mizu.guard.doorman import Doorman, record_of
+from mizu.guard.watch import Failures
+from mizu.interfaces import IClock
+from mizu.model import BanRecord, TrustedAddress
+
+#: Widest network that one ban may have, bits: more is a slip of the finger.
+WIDEST = {4: 8, 6: 16}
+
+
+class Desk:
+    """Every change holds on this node at once, and on the others when it is written."""
+
+    def __init__(self, doorman: Doorman, clock: IClock) -> None:
+        self._door = doorman
+        self._clock = clock
+
+    def list_bans(self) -> Sequence[tuple[BanRecord, bool]]:
+        """What is banned now, longest first, and whether the address is proven."""
+        now_s = self._door.wall_s()
+        return [(record_of(ban), ban.proven) for ban in self._door.bans.all() if ban.until_s > now_s]
+
+    async def ban(self, target: str, duration_s: float | None, reason: str, by: str) -> tuple[str, bool]:
+        """
+        Keep somebody out; replaces a ban of the same target.
+
+        :param duration_s: ``None``: until ``unban``.
+        :return: the target as it is spelled from now on, and whether the white list has it, so that the ban
+            has no effect.
+        :raise BadRequest: no target, or one that is too wide.
+        :raise StoreBusy: it holds on this node and is written later.
+        """
+        found = parse_target(target)
+        refuse_too_wide(found)
+        now_s = self._door.wall_s()
+        until_s = inf if duration_s is None else now_s + duration_s
+        ban = Ban(found, reason, by, now_s, until_s)
+        self._door.bans.add(ban)
+        self._door.banned_since_start += 1
+        self._door.store.put(record_of(ban))
+        self._door.export(ban)
+        await self._door.store.flush()
+        return found.text, found.host in self._door.trusted
+
+    async def unban(self, target: str) -> list[BanRecord]:
+        """
+        Let somebody in again; what was counted about him is forgotten.
+
+        :return: the bans that ended: of this very target, and for an address also those of its ports.
+        :raise NotFound: it is not banned, or only as part of a network, which the text names.
+        :raise StoreBusy: it holds on this node and is written later.
+        """
+        found = parse_target(target)
+        gone = [ban for ban in self._door.bans.all() if ban.target == found or _is_port_of(ban.target, found)]
+        if not gone:
+            wider = [ban.target.text for ban in self._door.bans.covering(found.host, found.port)]
+            hint = f"; these bans have it in them: {', '.join(wider)}" if wider else ""
+            raise NotFound(f"{found.text} is not banned{hint}")
+        for ban in gone:
+            self._door.bans.remove(ban.target)
+            self._door.export_end(ban)
+            self._door.store.remove(ban.target.text)
+        self._door.watch.forget(found)
+        await self._door.store.flush()
+        return [record_of(ban) for ban in gone]
+
+    async def clear(self) -> int:
+        """End every ban, forget what was counted. :return: how many. :raise StoreBusy: on this node only."""
+        count = self._door.bans.clear()
+        self._door.watch.forget(None)
+        self._door.export_all()
+        stored: int = await self._door.store.clear()
+        return max(count, stored)
+
+    def list_trusted(self) -> Sequence[TrustedAddress]:
+        """The white list: of the option, then of the database."""
+        return [*self._door.trusted_by_option, *self._door.trusted_by_command]
+
+    async def trust(self, target: str, note: str, by: str) -> str:
+        """Put somebody on the white list. :return: its spelling. :raise BadRequest: :raise StoreBusy:"""
+        found = parse_target(target)
+        if found.port:
+            raise BadRequest("the white list has addresses, networks and ranges, no ports")
+        refuse_too_wide(found)
+        await self._door.store.trust(found.text, note, by)
+        await self._door.read({"whitelist"})
+        return found.text
+
+    async def distrust(self, target: str) -> str:
+        """Take somebody off the white list. :raise NotFound: :raise StoreBusy:"""
+        found = parse_target(target)
+        if not await self._door.store.distrust(found.text):
+            if any(entry.target == found.text for entry in self._door.trusted_by_option):
+                raise Conflict(f"{found.text} is there by the option guardwhitelist; change that")
+            raise NotFound(f"{found.text} is not on the white list")
+        await self._door.read({"whitelist"})
+        return found.text
+
+    def list_failures(self) -> list[Failures]:
+        """What is being counted now, the highest counts first."""
+        found = list(self._door.watch.failures(self._clock.mono_s()))
+        return sorted(found, key=lambda row: (-row.count, row.what, row.who))
+
+
+def _is_port_of(target: Target, address: Target) -> bool:
+    return bool(target.port) and address.is_address and target.host == address.host
+
+
+def refuse_too_wide(target: Target) -> None:
+    """:raise BadRequest: more addresses than one ban may have."""
+    bits = WIDEST[target.version]
+    most = 1 << ((32 if target.version == 4 else 128) - bits)
+    if target.last - target.first >= most:
+        raise BadRequest(f"{target.text} is wider than a /{bits}; give its parts when that is meant")

@@ -1,0 +1,379 @@
+"""Who may come in: brings together what is counted, what is banned, the database, other nodes and exports.
+
+The rest of the server tells it what senders did (``login_failed``, ``challenged``, ``malformed``, ...); the
+gate in front of the parser asks its tables; what operators want of it is in ``mizu.guard.desk``.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mizu.errors import BadRequest, StoreBusy
+from mizu.guard.addresses import Target, normal_host, parse_target
+from mizu.guard.bans import GUARD, Ban, BanList
+from mizu.guard.known import KnownHosts
+from mizu.guard.rules import rules_of
+from mizu.guard.table import AddressTable
+from mizu.guard.watch import Offence, Verdict, Watch
+from mizu.interfaces import IBanExport, IClock
+from mizu.model import BanRecord, TrustedAddress
+from mizu.options import Options
+
+if TYPE_CHECKING:
+    from mizu.sip.flow import Flow
+
+_RETRY_S = 1.0
+
+_log = Logger(namespace="mizu.guard")
+
+
+class Doorman:
+    """
+    :param store: provides ``IBanStore`` and ``IBanAdministration``.
+    :param registered_at: whether a username has a registered phone at an address (username, host).
+    :param exports: told of bans of addresses and networks.
+    :param on_scanners: told the words of ``guardscanners``, now and when they change.
+    :param limit: most bans, and senders counted.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        store: Any,
+        reactor: Any,
+        clock: IClock,
+        *,
+        registered_at: Callable[[str, str], bool],
+        exports: Sequence[IBanExport] = (),
+        on_scanners: Callable[[Iterable[str]], None] = lambda names: None,
+        limit: int = 100_000,
+    ) -> None:
+        self._options = options
+        self.store = store
+        self._reactor = reactor
+        self._clock = clock
+        self._registered_at = registered_at
+        self._exports = exports
+        self._on_scanners = on_scanners
+        self.bans = BanList(limit)
+        self.trusted = AddressTable()
+        self.peers = AddressTable()
+        self.known = KnownHosts()
+        self.rules = rules_of(options.get)
+        self.watch = Watch(self.rules, limit)
+        self.trusted_by_command: list[TrustedAddress] = []  # the white list of the database
+        self.trusted_by_option: list[TrustedAddress] = []
+        self._stale: set[str | None] = set()  # targets to be read again; None: all
+        self._reading = False
+        self._stopped = False
+        self._pause: Deferred[None] | None = None
+        self.banned_since_start = 0
+        self.slowed = 0  #: logins not checked because the account's password is being guessed
+        self._unsubscribe = options.subscribe(self._option_changed)
+        self._options_changed()
+
+    # ------------------------------------------------------------ what senders did
+
+    def accepted(self, flow: "Flow", username: str) -> None:
+        """A request from there was authorized."""
+        host = flow.remote[0]
+        self.known.add(host, self._clock.mono_s() + self.rules.known_s)
+        self.watch.accepted(host)
+
+    def login_failed(self, flow: "Flow", username: str, code: str) -> None:
+        """
+        Credentials that will not do (``mizu.auth.request.FailureObserver``). They answered a challenge that
+        was sent to this address, so the address is real.
+        """
+        if code in {"wrong_password", "unknown_user", "disabled"}:
+            self.watch.account_failed(username, self._clock.mono_s())
+            self._note(Offence.WRONG_PASSWORD, flow, proven=True)
+        elif code == "replay":
+            self._note(Offence.UNANSWERED, flow, proven=flow.reliable)
+
+    def challenged(self, flow: "Flow") -> None:
+        """A challenge was sent there. It is held against the sender until he answers one."""
+        self._note(Offence.UNANSWERED, flow, proven=flow.reliable)
+
+    def malformed(self, flow: "Flow") -> None:
+        """Something came from there that is not SIP."""
+        self._note(Offence.MALFORMED, flow, proven=flow.reliable)
+
+    def unknown_number(self, host: str) -> None:
+        """An authorized call from there went to a number that nobody has."""
+        self._note_host(Offence.UNKNOWN_NUMBER, host, 0, proven=True)
+
+    def may_log_in(self, flow: "Flow", username: str) -> bool:
+        """
+        May a password be checked now? Not while the account's is being guessed, but for one now and then,
+        and for the phones that are registered.
+        """
+        now_s = self._clock.mono_s()
+        watch = self.watch
+        if not watch.is_slowed(username, now_s) or self._registered_at(username, flow.remote[0]):
+            return True
+        if watch.may_try(username, now_s):
+            return True
+        self.slowed += 1
+        return False
+
+    def _note(self, offence: Offence, flow: "Flow", *, proven: bool) -> None:
+        host, port = flow.remote
+        self._note_host(offence, host, port, proven=proven)
+
+    def _note_host(self, offence: Offence, host: str, port: int, *, proven: bool) -> None:
+        host = normal_host(host)
+        if host in self.trusted:
+            return
+        now_s = self._clock.mono_s()
+        known = self.known.has(host, now_s) or host in self.peers
+        try:
+            verdict = self.watch.note(offence, host, port, now_s, proven=proven, known=known)
+        except BadRequest:
+            return  # no address that could be banned: a fake transport, a Unix socket
+        if verdict is not None:
+            self._execute(verdict)
+
+    # ------------------------------------------------------------ banning
+
+    def wall_s(self) -> float:
+        """Now, as bans have it."""
+        return self._clock.wall().timestamp()
+
+    def _execute(self, verdict: Verdict) -> None:
+        now_s = self.wall_s()
+        times = self.bans.times(verdict.target, now_s) + 1 if verdict.proven else 1
+        duration_s = min(verdict.first_s * 2 ** min(times - 1, 40), verdict.most_s)
+        ban = Ban(verdict.target, verdict.reason, GUARD, now_s, now_s + duration_s, times, verdict.proven)
+        if not self.bans.add(ban):
+            return
+        self.banned_since_start += 1
+        if verdict.proven:
+            _log.info(
+                "banned {target} for {duration_s:.0f} s: {reason}",
+                target=verdict.target.text,
+                duration_s=duration_s,
+                reason=verdict.reason,
+            )
+            self.store.put(record_of(ban))
+            self.export(ban)
+            self._look_at_network(verdict.target)
+
+    def _look_at_network(self, target: Target) -> None:
+        """Ban the network too when enough of its addresses are, unless somebody we know is in it."""
+        rules = self.rules
+        network = self.bans.network_is_bad(
+            target, rules.network_prefix4, rules.network_prefix6, rules.network_addresses
+        )
+        if network is not None and not self.known.near(network):
+            reason = f"{rules.network_addresses} addresses banned"
+            self._execute(Verdict(network, rules.network_ban_s, rules.ban_most_s, reason, True))
+
+    def export(self, ban: Ban) -> None:
+        """Tell the packet filters of a ban."""
+        if ban.target.port:
+            return
+        duration_s = None if ban.until_s == inf else max(1.0, ban.until_s - self.wall_s())
+        for export in self._exports:
+            try:
+                export.ban(ban.target.text, duration_s)
+            except Exception:
+                _log.failure("a ban could not be exported")
+
+    def export_end(self, ban: Ban) -> None:
+        """Tell the packet filters that a ban is over."""
+        if ban.target.port or not ban.proven:
+            return
+        for export in self._exports:
+            try:
+                export.unban(ban.target.text)
+            except Exception:
+                _log.failure("the end of a ban could not be exported")
+
+    def export_all(self) -> None:
+        """Tell the packet filters of all bans there are."""
+        now_s = self.wall_s()
+        bans = [
+            (ban.target.text, None if ban.until_s == inf else max(1.0, ban.until_s - now_s))
+            for ban in self.bans.all()
+            if ban.proven and not ban.target.port
+        ]
+        for export in self._exports:
+            try:
+                export.begin(bans)
+            except Exception:
+                _log.failure("the bans could not be exported")
+
+    def sweep(self) -> None:
+        """Once a second: bans that are over."""
+        for ban in self.bans.expire(self.wall_s(), self.rules.remember_s):
+            self.export_end(ban)
+        self.known.sweep(self._clock.mono_s())
+
+    # ------------------------------------------------------------ options, database, other nodes
+
+    def _option_changed(self, name: str) -> None:
+        if name.startswith("guard"):
+            self._options_changed()
+
+    def _options_changed(self) -> None:
+        self.rules = self.watch.rules = rules_of(self._options.get)
+        self.trusted_by_option = [
+            TrustedAddress(target.text, "option guardwhitelist", "", None)
+            for target in self._targets("guardwhitelist")
+        ]
+        self.peers.clear()
+        for target in self._targets("guardpeers"):
+            self.peers.add(target)
+        self._fill_trusted()
+        self._on_scanners(self._options.get("guardscanners"))
+
+    def _targets(self, option: str) -> list[Target]:
+        found = []
+        for text in self._options.get(option):
+            try:
+                found.append(parse_target(text))
+            except BadRequest as wrong:
+                _log.warn("option {option}: {wrong}", option=option, wrong=wrong)
+        return found
+
+    def _fill_trusted(self) -> None:
+        self.trusted.clear()
+        for entry in (*self.trusted_by_option, *self.trusted_by_command):
+            self.trusted.add(parse_target(entry.target))
+
+    def ban_changed(self, target: str | None) -> None:
+        """Another node, or this one, changed a ban; ``None``: any may have been."""
+        self._stale.add(target)
+        self._read_soon()
+
+    def whitelist_changed(self, target: str | None) -> None:
+        """Another node, or this one, changed the white list."""
+        self._stale.add("whitelist")
+        self._read_soon()
+
+    def _read_soon(self) -> None:
+        if not self._reading and not self._stopped:
+            self._reading = True
+            Deferred.fromCoroutine(self._read()).addErrback(self._cannot_read)
+
+    def _cannot_read(self, failure: Failure) -> None:
+        self._reading = False
+        if not self._stopped:
+            _log.failure("bans could not be read", failure=failure)
+
+    async def _read(self) -> None:
+        while self._stale and not self._stopped:
+            stale, self._stale = self._stale, set()
+            try:
+                await self.read(stale)
+            except StoreBusy:
+                self._stale |= stale
+                self._pause = deferLater(self._reactor, _RETRY_S)
+                await self._pause
+                self._pause = None
+        self._reading = False
+
+    async def read(self, stale: set[str | None]) -> None:
+        """Read these targets from the database; ``None``: all, ``whitelist``: that. :raise StoreBusy:"""
+        if "whitelist" in stale or None in stale:
+            self.trusted_by_command = list(await self.store.trusted())
+            self._fill_trusted()
+        targets = [target for target in stale if target is not None and target != "whitelist"]
+        if None in stale:
+            self._take_all(await self.store.load())
+        elif targets:
+            found = {record.target: record for record in await self.store.find(targets)}
+            for target in targets:
+                self._take(target, found.get(target))
+
+    def _take(self, target: str, record: BanRecord | None) -> None:
+        """What the database says about one target."""
+        try:
+            old = self.bans.get(parse_target(target))
+        except BadRequest:
+            return  # of a newer version
+        ban = _ban(record) if record is not None else None
+        now_s = self.wall_s()
+        if ban is not None and ban.until_s > now_s:
+            if ban != old and (old is None or old.proven is False or not _same(ban, old)):
+                if old is not None:
+                    self.bans.remove(old.target)
+                self.bans.add(ban)
+                self.export(ban)
+                if ban.learned:
+                    rules = self.rules
+                    self.bans.network_is_bad(
+                        ban.target, rules.network_prefix4, rules.network_prefix6, 1 << 30
+                    )
+            return
+        if old is not None and old.proven:
+            self.bans.remove(old.target)
+            self.export_end(old)
+        if ban is not None:
+            self.bans.remember(ban.target, ban.times, ban.until_s + self.rules.remember_s)
+
+    def _take_all(self, records: Sequence[BanRecord]) -> None:
+        now_s = self.wall_s()
+        bans = [ban for ban in map(_ban, records) if ban is not None]
+        self.bans.replace([ban for ban in bans if ban.until_s > now_s])
+        for ban in bans:
+            if ban.until_s <= now_s:
+                self.bans.remember(ban.target, ban.times, ban.until_s + self.rules.remember_s)
+        self.export_all()
+
+    async def load(self) -> None:
+        """Read the bans and the white list. :raise StoreBusy:"""
+        await self.read({None})
+
+    def stop(self) -> None:
+        """Follow no more changes; exports are closed."""
+        self._stopped = True
+        self._unsubscribe()
+        if self._pause is not None:
+            self._pause.cancel()
+        for export in self._exports:
+            export.close()
+
+    # ------------------------------------------------------------ for status and metrics
+
+    def counts(self) -> dict[str, int]:
+        """Figures for status and metrics."""
+        return {
+            **self.bans.counts(),
+            **self.watch.counts(),
+            "banned_since_start": self.banned_since_start,
+            "slowed_logins": self.slowed,
+            "known_addresses": len(self.known),
+            "whitelist": len(self.trusted),
+        }
+
+
+def _same(ban: Ban, other: Ban) -> bool:
+    """Equal but for what the database rounds away."""
+    return (
+        (ban.reason, ban.by, ban.times) == (other.reason, other.by, other.times)
+        and (ban.until_s == other.until_s or abs(ban.until_s - other.until_s) < 0.01)
+    )  # fmt: skip
+
+
+def record_of(ban: Ban) -> BanRecord:
+    until_at = None if ban.until_s == inf else datetime.fromtimestamp(ban.until_s, UTC)
+    begun_at = datetime.fromtimestamp(ban.begun_s, UTC)
+    return BanRecord(ban.target.text, ban.reason, ban.by, begun_at, until_at, ban.times)
+
+
+def _ban(record: BanRecord) -> Ban | None:
+    """``None``: a target of a newer version that this one cannot read."""
+    try:
+        target = parse_target(record.target)
+    except BadRequest:
+        return None
+    until_s = inf if record.until_at is None else record.until_at.timestamp()
+    return Ban(target, record.reason, record.by, record.begun_at.timestamp(), until_s, record.times)
