@@ -38,6 +38,7 @@ from mizu.store.options import OptionFollower
 from mizu.store.store import Store
 from mizu.switch.b2bua import Switchboard
 from mizu.switch.core import SipCore
+from mizu.switch.departures import Departures
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
 
@@ -166,6 +167,8 @@ class Node:
         )
         self._transports.sink = self.core
         self._watch("account", self._authorizer.forget)
+        self._departures = Departures(store.accounts, self._locations, self._registrar.remove)
+        self._watch("account", self._departures.changed)
         trace = WireTrace(limits.trace_messages, clock.wall, self._transports)
         self.services = ConsoleServices(
             accounts=store.accounts,
@@ -230,6 +233,7 @@ class Node:
     def sweep(self) -> None:
         """Once a second: what has run out and has no timer of its own."""
         self._registrar.expire()
+        self._departures.sweep()
         for backend in self._kept_fresh:
             backend.sweep()
         self._store.audit.tidy()
