@@ -17,9 +17,6 @@ DOMAIN = "bench.local"
 MIZU_CONFIG = """[sip]
 realm = "bench.local"
 
-[registrar]
-expires_s = 3600
-
 [[routing.router]]
 name = "trunks"
 type = "prefix"

@@ -83,11 +83,8 @@ class LimitsConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RegistrarConfig(Section):
-    """``[registrar]``: for how long phones register, and how many of one account."""
+    """``[registrar]``: how many phones of one account. For how long is said by options (``upperexpire``...)."""
 
-    expires_s: int = setting(300, "given to phones that ask for nothing", least=1)
-    expires_min_s: int = setting(60, "less is answered 423", least=1)
-    expires_max_s: int = setting(3600, "more is cut to this", least=1)
     contacts_max: int = setting(10, "contacts of one account", least=1)
 
 

@@ -182,14 +182,7 @@ def _check_listeners(specs: list[str], reading: _Reading) -> None:
 
 
 def _check_numbers(config: Config, reading: _Reading) -> None:
-    registrar, call, auth = config.registrar, config.call, config.auth
-    if reading.sound("registrar", "expires_s", "expires_min_s", "expires_max_s"):
-        low, middle, high = registrar.expires_min_s, registrar.expires_s, registrar.expires_max_s
-        if not low <= middle <= high:
-            text = (
-                f"must lie between expires_min_s and expires_max_s, but {low} <= {middle} <= {high} is not so"
-            )
-            reading.complain("registrar", "expires_s", text)
+    call, auth = config.call, config.auth
     if call.session_min_s > call.session_expires_s and reading.sound(
         "call", "session_min_s", "session_expires_s"
     ):

@@ -25,7 +25,7 @@ from mizu.media.echo_port import EchoService
 from mizu.model import Binding
 from mizu.observe import Metrics, StatusBoard
 from mizu.operator_view import CallsInProgress, RegisteredContacts, WireTrace
-from mizu.options import Options
+from mizu.options import REGISTRATION_OPTIONS, Options
 from mizu.routing.echo import EchoRouter
 from mizu.sip.digest import NonceCounts, NonceSigner
 from mizu.sip.outgoing import RequestSender
@@ -41,7 +41,10 @@ from mizu.switch.core import SipCore
 from mizu.switch.departures import Departures
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
+from mizu.switch.registration import RegistrationRules
 
+#: Options that the registrar goes by.
+_REGISTRATION = frozenset(spec.name for spec in REGISTRATION_OPTIONS)
 #: A stop that ends calls lets their BYEs be answered, seconds.
 LAST_WORDS_S = 0.5
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -133,7 +136,7 @@ class Node:
             self._locations,
             store.locations,
             self._authorizer,
-            config.registrar,
+            self._registration_rules(),
             clock,
             domains=sip.domains,
             is_self=self._is_self,
@@ -166,6 +169,7 @@ class Node:
             node=store.node,
         )
         self._transports.sink = self.core
+        self.options.subscribe(self._option_changed)
         self._watch("account", self._authorizer.forget)
         self._departures = Departures(store.accounts, self._locations, self._registrar.remove)
         self._watch("account", self._departures.changed)
@@ -282,6 +286,13 @@ class Node:
             port == one.port and (host == one.host or (one.host in ANY and host in LOOPBACK))
             for one in self._transports.listeners
         )
+
+    def _registration_rules(self) -> RegistrationRules:
+        return RegistrationRules.of(self.options.get, self._config.registrar.contacts_max)
+
+    def _option_changed(self, name: str) -> None:
+        if name in _REGISTRATION:
+            self._registrar.rules = self._registration_rules()
 
     def _forget_answers(self, username: str | None) -> None:
         """For backends, which are made before the authorizer that asks them."""

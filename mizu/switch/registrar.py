@@ -14,7 +14,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mizu.auth.request import Accepted, Authorizer, Decision
-from mizu.config import RegistrarConfig
 from mizu.errors import MizuError, Overloaded
 from mizu.interfaces import IClock, ILocationStore
 from mizu.model import Account, Binding
@@ -24,7 +23,7 @@ from mizu.sip.message import Request
 from mizu.sip.transactions import ServerTransaction
 from mizu.sip.uri import SipUri
 from mizu.switch.location import LocationTable, without_connection
-from mizu.switch.registration import Outcome, RegistrationRefused, apply_register
+from mizu.switch.registration import Outcome, RegistrationRefused, RegistrationRules, apply_register
 
 #: Seconds after which a phone of RFC 5626 sends its keepalive, told in ``Flow-Timer``.
 FLOW_TIMER_S = 120
@@ -57,7 +56,7 @@ class Registrar:
         locations: LocationTable,
         store: ILocationStore,
         authorizer: Authorizer,
-        settings: RegistrarConfig,
+        rules: RegistrationRules,
         clock: IClock,
         *,
         domains: Sequence[str] | frozenset[str] = (),
@@ -69,7 +68,7 @@ class Registrar:
         self._locations = locations
         self._store = store
         self._authorizer = authorizer
-        self._settings = settings
+        self.rules = rules  #: may be exchanged at any time
         self._clock = clock
         self._domains = frozenset(name.lower() for name in domains)
         self._is_self = is_self
@@ -145,7 +144,7 @@ class Registrar:
             flow,
             account,
             old,
-            settings=self._settings,
+            settings=self.rules,
             now_s=now_s,
             is_self=lambda host, port: (host, port) == flow.local or self._is_self(host, port),
         )
@@ -158,7 +157,7 @@ class Registrar:
 
     def _success_fields(self, request: Request, outcome: Outcome, now_s: float) -> Fields:
         """What a 200 carries: every binding (step 8), and what the extensions ask for."""
-        fields = [("Contact", contact_value(binding, now_s)) for binding in outcome.bindings]
+        fields = self._contact_fields(request, outcome, now_s)
         fields.append(("Date", self._date_text(now_s)))
         path = request.get("path")
         if path is not None:
@@ -169,6 +168,15 @@ class Registrar:
         if path is not None or outcome.outbound:
             fields.append(("Supported", "path, outbound"))
         return tuple(fields)
+
+    def _contact_fields(self, request: Request, outcome: Outcome, now_s: float) -> list[tuple[str, str]]:
+        """What is said of the contacts (option ``sendbackregcontact``); who only asks is told all."""
+        echo = self.rules.echo_contact
+        if not outcome.changed or echo == 2:
+            return [("Contact", contact_value(binding, now_s)) for binding in outcome.bindings]
+        if echo == 1:
+            return [("Contact", f"<{binding.contact}>") for binding in outcome.bindings]
+        return [("Contact", value) for value in request.get_all("contact")] if echo == 3 else []
 
     # ------------------------------------------------------------ other sources of change
 

@@ -6,8 +6,8 @@ RFC 5626 6. Pure: values in, values out.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from sys import intern
+from typing import Any
 
-from mizu.config import RegistrarConfig
 from mizu.errors import MizuError
 from mizu.model import Account, Binding
 from mizu.sip.flow import Flow
@@ -44,6 +44,55 @@ class RegistrationRefused(MizuError):
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationRules:
+    """For how long phones register, and what they are told. Most of it are global options."""
+
+    expires_s: int = 300  #: ``upperexpire``
+    expires_min_s: int = 60  #: ``upperexpiremin``
+    expires_max_s: int = 3600  #: ``upperexpiremax``
+    offline_s: int = 3600  #: ``userofflinemin``: a registration whose time the phone was never told
+    echo_contact: int = 2  #: ``sendbackregcontact``: 0 nothing, 1 the URI, 2 with expires, 3 as it came
+    contacts_max: int = 10  #: of one account
+
+    @classmethod
+    def of(cls, option: Callable[[str], Any], contacts_max: int) -> "RegistrationRules":
+        """
+        From the options in force. They are set one by one, so the middle one may lie outside of the others.
+
+        :param option: value of a global option.
+        """
+        low, high = int(option("upperexpiremin")), int(option("upperexpiremax"))
+        return cls(
+            expires_s=max(low, min(int(option("upperexpire")), high)),
+            expires_min_s=low,
+            expires_max_s=max(low, high),
+            offline_s=int(option("userofflinemin")) * 60,
+            echo_contact=int(option("sendbackregcontact")),
+            contacts_max=contacts_max,
+        )
+
+    @property
+    def tells_expiry(self) -> bool:
+        """Does the answer say how long a registration lasts?"""
+        return self.echo_contact == 2
+
+    def given_s(self, wanted_s: int | None) -> int:
+        """
+        The interval that a phone gets, seconds.
+
+        :param wanted_s: what it asks for; ``None``: nothing; never 0.
+        :raise RegistrationRefused: too brief (RFC 3261 10.3 step 7).
+        """
+        if wanted_s is None:
+            # Neither side named a time: the phone will refresh when it likes.
+            return self.expires_s if self.tells_expiry else self.offline_s
+        if wanted_s < self.expires_min_s and wanted_s < ONE_HOUR_S:
+            fields = (("Min-Expires", str(self.expires_min_s)),)
+            raise RegistrationRefused(423, "interval_too_brief", "", fields)
+        return self.expires_s if wanted_s > self.expires_max_s else wanted_s
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What is registered after the request."""
 
@@ -58,7 +107,7 @@ def apply_register(
     account: Account,
     old: Sequence[Binding],
     *,
-    settings: RegistrarConfig,
+    settings: RegistrationRules,
     now_s: float,
     is_self: Callable[[str, int], bool],
 ) -> Outcome:
@@ -125,7 +174,7 @@ class _Update:
         account: Account,
         live: Sequence[Binding],
         *,
-        settings: RegistrarConfig,
+        settings: RegistrationRules,
         now_s: float,
     ) -> None:
         self.request = request
@@ -188,16 +237,10 @@ class _Update:
 
     def _expires_s(self, contact: NameAddr) -> int:
         """The interval given to this Contact, seconds; 0: it wants to be removed."""
-        settings = self.settings
         wanted_s = contact.expires_s
         if wanted_s is None:
             wanted_s = self.request.expires
-        if wanted_s is None:
-            return settings.expires_s
-        if 0 < wanted_s < settings.expires_min_s and wanted_s < ONE_HOUR_S:
-            fields = (("Min-Expires", str(settings.expires_min_s)),)
-            raise RegistrationRefused(423, "interval_too_brief", "", fields)
-        return min(wanted_s, settings.expires_max_s)
+        return 0 if wanted_s == 0 else self.settings.given_s(wanted_s)
 
     def _binding(
         self, contact: NameAddr, expires_s: int, before: Binding | None, instance_id: str, reg_id: int

@@ -21,6 +21,7 @@ from mizu.switch.b2bua import Switchboard
 from mizu.switch.core import SipCore
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
+from mizu.switch.registration import RegistrationRules
 from mizu.testing import FakeResolver, FakeWire, PeerCall, SipPeer
 from mizu.testing.auth import FakeAccountStore, result_now
 from mizu.testing.stores import MemoryCallStore, MemoryLocationStore
@@ -89,7 +90,7 @@ class World:
             self.locations,
             MemoryLocationStore(self.clock),
             self.authorizer,
-            self.config.registrar,
+            RegistrationRules(),
             self.clock,
         )
         self.core.switchboard = self.board

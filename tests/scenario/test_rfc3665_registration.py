@@ -3,13 +3,13 @@
 import pytest
 
 from mizu.auth.request import Authorizer
-from mizu.config import RegistrarConfig
 from mizu.model import Account, AuthAnswer, Binding
 from mizu.sip.digest import ha1
 from mizu.sip.nonces import NonceCounts, NonceSigner
 from mizu.sip.transactions import ServerTransaction, TransactionLayer
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
+from mizu.switch.registration import RegistrationRules
 from mizu.testing import FakeWire, SipPeer, run_clean, run_with_each_fault
 from mizu.testing.auth import FakeAuthBackend
 from mizu.testing.stores import MemoryLocationStore
@@ -31,7 +31,7 @@ class RegistrarHost:
             clock=clock,
         )
         self.registrar = Registrar(
-            self.locations, MemoryLocationStore(clock), authorizer, RegistrarConfig(), clock
+            self.locations, MemoryLocationStore(clock), authorizer, RegistrationRules(), clock
         )
         self.host = wire.host("udp:10.0.0.1:5060", "tcp:10.0.0.1:5060", name="registrar")
         self.layer = TransactionLayer(self, clock.deadlines, clock.mono_s)

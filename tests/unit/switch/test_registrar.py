@@ -8,12 +8,12 @@ import pytest
 
 from mizu.auth.request import Authorizer
 from mizu.auth.store_backend import StoreBackend
-from mizu.config import RegistrarConfig
 from mizu.model import Binding
 from mizu.sip.digest import NonceCounts, NonceSigner, answer_challenge
 from mizu.sip.message import Request, Response
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
+from mizu.switch.registration import RegistrationRules
 from mizu.testing import FakeClock
 from mizu.testing.auth import FakeAccountStore, result_now
 from mizu.testing.stores import MemoryLocationStore
@@ -76,7 +76,7 @@ class Office:
             self.locations,
             self.store,
             self.authorizer,
-            options.pop("settings", RegistrarConfig()),
+            options.pop("rules", RegistrationRules()),
             self.clock,
             on_change=lambda aor, registered: self.changes.append((aor, registered)),
             **options,
@@ -273,10 +273,10 @@ def test_an_address_of_record_is_compared_unescaped_and_without_parameters(offic
 
 @pytest.mark.parametrize(
     ("asked", "given"),
-    [(None, 300), ("60", 60), ("3600", 3600), ("3601", 3600), ("4294967295", 3600), ("99999999999999", 3600)],
+    [(None, 300), ("60", 60), ("3600", 3600), ("3601", 300), ("4294967295", 300), ("99999999999999", 3600)],
 )
-def test_expiry_is_cut_to_the_maximum(office: Office, asked: str | None, given: int) -> None:
-    """Nothing asked: the default."""
+def test_expiry_out_of_bounds_is_answered_with_ours(office: Office, asked: str | None, given: int) -> None:
+    """Accepted as asked for within the bounds; too long or nothing: ``upperexpire`` (guide 4.2)."""
     headers = {"Expires": asked} if asked else {}
     assert office.register(PHONE, **headers).get_all("contact") == [f"{PHONE};expires={given}"]
 
@@ -298,7 +298,7 @@ def test_too_short_an_interval_is_423(office: Office, asked: int) -> None:
 
 def test_an_hour_is_never_too_short() -> None:
     """RFC 3261 10.3 step 7: 423 only below one hour."""
-    office = Office(settings=RegistrarConfig(expires_min_s=7200, expires_s=7200, expires_max_s=9000))
+    office = Office(rules=RegistrationRules(expires_min_s=7200, expires_s=7200, expires_max_s=9000))
     assert office.register(PHONE, Expires="3599").status == 423
     assert office.register(PHONE, Expires="3600").status == 200
 
@@ -718,3 +718,41 @@ def test_a_connection_that_carries_a_registration_is_kept_as_long() -> None:
     assert stream.kept_for_s == 600
     office.register("<sip:alice@192.0.2.1>;expires=900", flow=datagrams)
     assert datagrams.kept_for_s == 0
+
+
+@pytest.mark.parametrize(
+    ("echo", "told"),
+    [
+        (0, []),
+        (1, ["<sip:alice@192.0.2.1:5070>"]),
+        (2, ["<sip:alice@192.0.2.1:5070>;expires=300;q=0.5"]),
+        (3, ["<sip:alice@192.0.2.1:5070>;q=0.5;expires=7200;x=y"]),
+    ],
+)
+def test_the_answer_repeats_of_the_contact_what_the_option_says(echo: int, told: list[str]) -> None:
+    """``sendbackregcontact``: nothing, the address, with the expiry that holds, exactly what came."""
+    office = Office(rules=RegistrationRules(echo_contact=echo))
+    answer = office.register("<sip:alice@192.0.2.1:5070>;q=0.5;expires=7200;x=y")
+    assert answer.get_all("contact") == told
+    expires_in_s = office.bindings()[0].expires_at_s - office.clock.wall().timestamp()
+    assert expires_in_s == 300
+    assert len(office.register().get_all("contact")) == 1  # who only asks is told
+
+
+@pytest.mark.parametrize(("echo", "lasts_s"), [(0, 1800), (1, 1800), (2, 300), (3, 1800)])
+def test_a_phone_that_was_told_no_time_is_offline_after_userofflinemin(echo: int, lasts_s: int) -> None:
+    """It asked for none, and the answer had none."""
+    office = Office(rules=RegistrationRules(echo_contact=echo, offline_s=1800))
+    office.register(PHONE)
+    assert office.bindings()[0].expires_at_s - office.clock.wall().timestamp() == lasts_s
+
+
+def test_rules_are_made_of_the_options_in_force() -> None:
+    """Set one by one they may contradict each other: the bounds hold."""
+    values = {"upperexpire": 5.0, "upperexpiremin": 60.0, "upperexpiremax": 900.0}
+    values |= {"userofflinemin": 10, "sendbackregcontact": 1}
+    rules = RegistrationRules.of(values.__getitem__, 4)
+    assert (rules.expires_s, rules.expires_min_s, rules.expires_max_s) == (60, 60, 900)
+    assert (rules.offline_s, rules.echo_contact, rules.contacts_max) == (600, 1, 4)
+    values["upperexpiremax"] = 30.0
+    assert RegistrationRules.of(values.__getitem__, 4).expires_max_s == 60

@@ -4,13 +4,13 @@ from typing import Any
 
 from mizu.auth.request import Authorizer
 from mizu.auth.store_backend import StoreBackend
-from mizu.config import RegistrarConfig
 from mizu.sip.digest import NonceCounts, NonceSigner, answer_challenge
 from mizu.sip.flow import Hop
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.transactions import ServerTransaction, TransactionLayer
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
+from mizu.switch.registration import RegistrationRules
 from mizu.testing import FakeClock, FakeWire
 from mizu.testing.auth import FakeAccountStore
 from mizu.testing.stores import MemoryLocationStore
@@ -44,7 +44,7 @@ def test_a_repeated_register_gets_the_same_answer_although_its_nonce_count_is_us
         counts=NonceCounts(10),
         clock=clock,
     )
-    user.registrar = Registrar(LocationTable(10), store, user.authorizer, RegistrarConfig(), clock)
+    user.registrar = Registrar(LocationTable(10), store, user.authorizer, RegistrationRules(), clock)
     layer = TransactionLayer(user, clock.deadlines, clock.mono_s)
     answers: list[Message] = []
     wire = FakeWire(clock)
