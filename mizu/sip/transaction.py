@@ -54,6 +54,7 @@ class Counts:
         "stray",
         "timeouts",
         "unexpected",
+        "withheld",
     )
 
     def __init__(self, methods: Sequence[str]) -> None:
@@ -68,14 +69,15 @@ class Counts:
         self.merged = 0  #: answered 482 (8.2.2.2)
         self.refused = 0  #: answered 503 because the table was full
         self.stray = 0  #: responses of no transaction
+        self.withheld = 0  #: answers not sent because they were larger than a forged source may be sent
         self.unexpected = 0  #: inputs a machine has no row for; anything but 0 is a fault of ours
 
 
 class Surroundings:
     """What all transactions of one layer share."""
 
-    __slots__ = ("ack_received", "counts", "deadlines", "drop_client", "drop_server", "lingering", "now",
-                 "settle_client", "settle_server", "start", "timers", "transports")  # fmt: skip
+    __slots__ = ("ack_received", "counts", "deadlines", "drop_client", "drop_server", "fitted", "lingering",
+                 "now", "settle_client", "settle_server", "start", "timers", "transports")  # fmt: skip
 
     def __init__(
         self, now: Callable[[], float], deadlines: DeadlineHeap, timers: TimerSettings, counts: Counts
@@ -90,6 +92,7 @@ class Surroundings:
         self.settle_server: Callable[[ServerTransaction], None]
         self.settle_client: Callable[[ClientTransaction], None]
         self.ack_received: Callable[[Request, Flow], None]
+        self.fitted: Callable[[Response, Flow], bytes]
         self.transports: Transports | None
         self.start: Callable[[Request, Flow, bytes, str, ClientUser], ClientTransaction]
 
@@ -238,9 +241,13 @@ class ServerTransaction(Machine):
         self.on_cancel = self.on_ack = self.on_timeout = self.on_error = None
 
     def _send(self, response: Response) -> None:
-        self.wire = wire = response.to_bytes()
-        self._shared.counts.responses_out[response.status // 100] += 1
-        self.flow.send(wire, self.failed)
+        shared = self._shared
+        self.wire = wire = (
+            shared.fitted(response, self.flow) if response.status == 481 else response.to_bytes()
+        )
+        shared.counts.responses_out[response.status // 100] += 1
+        if wire:
+            self.flow.send(wire, self.failed)
 
     def _send_again(self, _message: object) -> None:
         if self.wire:
@@ -266,11 +273,14 @@ class OtherServer(ServerTransaction):
 
     def _answer(self, response: Response) -> None:
         self.final_sent = True
-        self.wire = wire = response.to_bytes()
         shared = self._shared
+        self.wire = wire = (
+            shared.fitted(response, self.flow) if response.status == 481 else response.to_bytes()
+        )
         shared.settle_server(self)
         shared.counts.responses_out[response.status // 100] += 1
-        self.flow.send(wire, self.failed)
+        if wire:
+            self.flow.send(wire, self.failed)
 
 
 class InviteServer(ServerTransaction):
@@ -307,11 +317,14 @@ class InviteServer(ServerTransaction):
         if self.state is PROCEEDING and not self.wire:
             self.step("1xx", self.request.reply(100))
 
-    def _start_g_h(self, _response: object) -> None:
+    def _start_g_h(self, response: Response) -> None:
         shared = self._shared
         now_s = shared.now()
         self._until_s = now_s + shared.timers.h_s
-        self._interval_s = shared.timers.h_s if self.flow.reliable else shared.timers.g_s
+        # Who sends a request of no dialog has proved nothing, perhaps not even his address: one answer for
+        # each copy of it. He repeats it himself as long as he hears nothing.
+        once = self.flow.reliable or response.status == 481
+        self._interval_s = shared.timers.h_s if once else shared.timers.g_s
         self._deadline = shared.deadlines.at(min(now_s + self._interval_s, self._until_s), self._due)
 
     def _due(self) -> None:

@@ -43,6 +43,7 @@ METHODS = (
 #: is at work, not for 32 s after it. They are most of the traffic.
 REPEATABLE = frozenset({"REGISTER", "OPTIONS"})
 RETRY_AFTER_S = 5  # told in the 503 when the table is full
+_DISPENSABLE = ("server", "allow", "supported", "allow-events")  # in answers to senders nobody knows
 
 MergeKey = tuple[str | None, str | None, str | None]
 
@@ -112,7 +113,10 @@ class TransactionLayer:
         self._merged: dict[MergeKey, Key] = {}
         self._merge_keys: dict[Key, MergeKey] = {}
 
+        self.is_known: Callable[[Flow], bool] = _nobody_is_known  #: may be sent answers of any size
+
         self._shared = shared = Surroundings(now, deadlines, timers, self.tallies)
+        shared.fitted = self._fitted
         shared.drop_server = self._drop_server
         shared.drop_client = self._drop_client
         shared.settle_server = self._settle_server
@@ -162,8 +166,9 @@ class TransactionLayer:
         wire = self._answers.get(key)
         if wire is not None:
             self.tallies.repeated_in += 1
-            self.tallies.repeated_out += 1
-            flow.send(wire)
+            if wire:  # else it was withheld
+                self.tallies.repeated_out += 1
+                flow.send(wire)
             return
         tx = self._servers.get(key)
         if tx is not None:
@@ -308,7 +313,26 @@ class TransactionLayer:
     def reply_stateless(self, request: Request, flow: Flow, response: Response) -> None:
         """Answer without a transaction; ``request`` is what is answered, not kept."""
         self.tallies.responses_out[response.status // 100] += 1
-        flow.send(response.to_bytes())
+        wire = self._fitted(response, flow)
+        if wire:
+            flow.send(wire)
+
+    def _fitted(self, response: Response, flow: Flow) -> bytes:
+        """
+        A response in bytes, not larger than this flow may be sent unproved (``UdpFlow.answer_max_bytes``):
+        without what can be missed, or, when that does not help, nothing.
+        """
+        wire = response.to_bytes()
+        most: int = getattr(flow, "answer_max_bytes", 0)
+        if not most or len(wire) <= most or self.is_known(flow):
+            return wire
+        for key in _DISPENSABLE:
+            response.remove(key)
+        wire = response.to_bytes()
+        if len(wire) <= most:
+            return wire
+        self.tallies.withheld += 1
+        return b""
 
     def _refuse(self, request: Request, flow: Flow, status: int) -> None:
         fields: Sequence[tuple[str, str]] = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
@@ -404,6 +428,10 @@ _NAMES: dict[type, str] = {
     InviteClient: "invite client",
     OtherClient: "client",
 }
+
+
+def _nobody_is_known(flow: Flow) -> bool:
+    return False
 
 
 def _ender(event: str) -> Callable[[Machine], None]:

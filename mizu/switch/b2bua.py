@@ -16,7 +16,7 @@ from mizu.auth.request import Accepted, Authorizer, Challenge, Decision
 from mizu.config import Config
 from mizu.errors import CallRefused, MizuError, StoreBusy
 from mizu.interfaces import ICallStore, IClock, IRouter
-from mizu.model import Account, CallAnswered, CallClosed, CallOpened, CallRequest, Route
+from mizu.model import Account, AccountType, CallAnswered, CallClosed, CallOpened, CallRequest, Route
 from mizu.sip.flow import Flow, Transports
 from mizu.sip.message import Request, Response
 from mizu.sip.outgoing import RequestSender
@@ -40,6 +40,10 @@ Pair = tuple[str, str]
 DRAIN_RETRY_AFTER_S = 10
 #: Contacts are made once for each local address; a host with more addresses than this makes them anew.
 CONTACTS_MAX = 1000
+#: Accounts that pass on calls of people they do not know: wrong numbers are in the nature of it.
+CARRIERS = frozenset(
+    (AccountType.TRAFFIC_SENDER, AccountType.SIP_SERVER, AccountType.GATEWAY, AccountType.H323_GATEWAY)
+)
 
 
 def settings_of(config: Config, node: str) -> SwitchSettings:
@@ -58,6 +62,10 @@ def settings_of(config: Config, node: str) -> SwitchSettings:
         routes=config.limits.routes,
         forks=config.limits.forks,
     )
+
+
+def _nobody_counts(host: str) -> None:
+    return None
 
 
 class Switchboard:
@@ -109,6 +117,8 @@ class Switchboard:
         self.calls_begun = 0
         self.calls_answered = 0
         self.pager = Pager(self, self.find_routes)
+        #: told the address a call came from whose number nobody has; carriers are not told of
+        self.on_unknown_number: Callable[[str], None] = _nobody_counts
 
     # ------------------------------------------------------------ what operators see
 
@@ -344,6 +354,8 @@ class Switchboard:
             routes = await router.find_routes(wanted)
             if routes:
                 return routes
+        if wanted.source_host and wanted.caller.type not in CARRIERS:
+            self.on_unknown_number(wanted.source_host)
         return ()
 
     async def _page(self, tx: ServerTransaction) -> None:

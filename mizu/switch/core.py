@@ -62,6 +62,17 @@ class SwitchboardPort(Protocol):
     def stray_response(self, response: Response, flow: Flow) -> None: ...
 
 
+class GuardPort(Protocol):
+    """Who counts what senders do wrong; ``mizu.guard.doorman``."""
+
+    def malformed(self, flow: Flow) -> None: ...
+
+
+class _NoGuard:
+    def malformed(self, flow: Flow) -> None:
+        """Nobody counts."""
+
+
 class SipCore:
     """Takes parsed messages from the transports and transactions from the layer (its two roles)."""
 
@@ -73,8 +84,10 @@ class SipCore:
         server_name: str,
         tag_key: bytes,
         metrics: Metrics,
+        guard: GuardPort | None = None,
     ) -> None:
         """
+        :param guard: told of messages that are none.
         :param domains: lower-case host names that are ours; empty: all.
         :param server_name: ``Server`` header; empty: none.
         :param tag_key: secret from which To tags of stateless answers are made (RFC 3261 8.2.7).
@@ -83,6 +96,7 @@ class SipCore:
         self._domains = domains
         self._tag_key = tag_key
         self._metrics = metrics
+        self._guard: GuardPort = guard or _NoGuard()
         self._server = (("Server", server_name),) if server_name else ()
         self._options_fields = (("Allow", ALLOW), ("Supported", ", ".join(sorted(SUPPORTED))), *self._server)
         self._checked: Request | None = None  # passed the checks before its transaction was made
@@ -101,7 +115,7 @@ class SipCore:
         if isinstance(message, Request):
             method = message.method
             metrics.request_received(method)
-            if method not in ("ACK", "CANCEL") and not self._in_dialog(message):
+            if method not in ("ACK", "CANCEL") and (method == "REGISTER" or not self._in_dialog(message)):
                 policy = POLICIES.get(method)
                 if policy is not None and self._answer_stateless(message, flow, method, policy[0]):
                     return
@@ -110,6 +124,7 @@ class SipCore:
     def bad_message(self, bad: BadMessage, data_len: int, flow: Flow) -> None:
         """A message that is none. Answered when it can be, never with more bytes than RFC 3261 asks for."""
         self._metrics.messages_bad += 1
+        self._guard.malformed(flow)
         request = bad.request
         if request is None or request.method == "ACK":
             return
@@ -174,15 +189,22 @@ class SipCore:
         tx.respond(request.reply(503, to_tag=self._tag(request), fields=fields))
 
     def _answer_stateless(self, request: Request, flow: Flow, method: str, policy: str) -> bool:
-        """Answer now, or say that a transaction is needed. Challenges are never repeated by us, so a forged
-        source gets one small answer for each datagram and no more."""
-        if policy not in {"open", "authorize"}:
-            return False
+        """
+        Answer now, or say that a transaction is needed. Such answers are never repeated by us, and not much
+        larger than the request (``UdpFlow.answer_max_bytes``), so a forged source gets one small answer
+        for each datagram and no more.
+        """
         refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
             status, reason, extra = refusal
             self._reply_stateless(request, flow, status, (*extra, *self._server), reason)
             return True
+        if policy in FIXED:
+            status, headers = FIXED[policy]
+            self._reply_stateless(request, flow, status, (*headers, *self._server))
+            return True
+        if policy not in {"open", "authorize"}:
+            return False
         self._checked = request
         if method == "OPTIONS":
             self._answer_options(request, flow)

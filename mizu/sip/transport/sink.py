@@ -28,13 +28,13 @@ class MessageSink(Protocol):
 class Guard(Protocol):
     """In front of the parser; implemented by :class:`mizu.guard.filter.Gate`."""
 
-    def admit(self, host: str, size_bytes: int, first: bytes) -> bool:
+    def admit(self, host: str, size_bytes: int, first: bytes, port: int = 0) -> bool:
         """Whether a datagram may be parsed. ``first``: how it begins, at least one byte."""
 
     def admit_connection(self, host: str) -> bool:
         """Whether a connection may be accepted."""
 
-    def admit_framed(self, host: str) -> bool:
+    def admit_framed(self, host: str, port: int = 0) -> bool:
         """Whether one more message of an accepted connection may be handled."""
 
     def note_garbage(self, host: str, port: int, code: str) -> None:

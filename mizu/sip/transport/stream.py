@@ -223,7 +223,7 @@ class StreamTransport(Protocol):
             self._partial_since_s = self._active_s
 
     def _received(self, message: Message) -> None:
-        if self.state is not State.OPEN or not self._owner.guard.admit_framed(self.remote[0]):
+        if self.state is not State.OPEN or not self._owner.guard.admit_framed(*self.remote):
             return
         if not self.received:
             self._owner.proven(self)

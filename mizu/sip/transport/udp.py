@@ -51,9 +51,12 @@ class UdpFlow:
     ``remote`` is where the datagram really came from. Messages go to the port that RFC 3261 18.2.2 and
     RFC 3581 name, which is another one when a request did not ask for ``rport`` and its Via has its own.
     ``maddr`` is not followed: it would let anybody aim our answers at somebody else.
+
+    ``answer_max_bytes`` is what a stateless answer to the request it was made for may have, unless the
+    sender is known: he may have forged his address, and we shall not send more to it than he did. 0: any.
     """
 
-    __slots__ = ("_to", "_udp", "listener", "local", "remote")
+    __slots__ = ("_to", "_udp", "answer_max_bytes", "listener", "local", "remote")
 
     proto = "udp"
     reliable = False
@@ -62,10 +65,15 @@ class UdpFlow:
     remote: tuple[str, int]
 
     def __init__(
-        self, udp: "DatagramTransport", remote: tuple[str, int], to: tuple[str, int] | None = None
+        self,
+        udp: "DatagramTransport",
+        remote: tuple[str, int],
+        to: tuple[str, int] | None = None,
+        answer_max_bytes: int = 0,
     ) -> None:
         self._udp = udp
         self.remote = remote
+        self.answer_max_bytes = answer_max_bytes
         self._to = to or remote
         self.listener = udp.listener
 
@@ -154,7 +162,7 @@ class DatagramTransport(sip.Base):
             self.keepalives += 1
             return
         host = addr[0]
-        if not self._admit(host, size_bytes, datagram):
+        if not self._admit(host, size_bytes, datagram, addr[1]):
             self.refused += 1
             return
         self.received += 1
@@ -163,7 +171,7 @@ class DatagramTransport(sip.Base):
         try:
             message = parse_datagram(datagram, self._limits)
             if isinstance(message, Request):
-                message.flow = self._stamp(message, addr)
+                message.flow = self._stamp(message, addr, size_bytes)
             else:
                 message.flow = UdpFlow(self, addr)
             self.addMessage(message)
@@ -172,15 +180,16 @@ class DatagramTransport(sip.Base):
         except Exception:
             self._report.bug(f"udp:{host}:{addr[1]}")
 
-    def _stamp(self, request: Request, addr: tuple[str, int]) -> UdpFlow:
+    def _stamp(self, request: Request, addr: tuple[str, int], size_bytes: int) -> UdpFlow:
         """Put the source into the top Via (18.2.1, RFC 3581); the flow that answers it (18.2.2)."""
         request.stamp_source(addr[0], addr[1])
         via = request.via
+        most = size_bytes * 3 // 2
         if via.rport is None:
             port = via.port or sip.PORT
             if port != addr[1]:
-                return UdpFlow(self, addr, (addr[0], port))
-        return UdpFlow(self, addr)
+                return UdpFlow(self, addr, (addr[0], port), most)
+        return UdpFlow(self, addr, None, most)
 
     def _malformed(self, bad: BadMessage, size_bytes: int, addr: tuple[str, int]) -> None:
         host, port = addr
@@ -189,7 +198,7 @@ class DatagramTransport(sip.Base):
         flow = UdpFlow(self, addr)
         try:
             if bad.request is not None:
-                bad.request.flow = flow = self._stamp(bad.request, addr)
+                bad.request.flow = flow = self._stamp(bad.request, addr, size_bytes)
             self._sink.bad_message(bad, size_bytes, flow)
         except Exception:
             self._report.bug(f"udp:{host}:{port}")
