@@ -23,6 +23,7 @@ from zope.interface import implementer
 import mizu
 from mizu.clock import SystemClock
 from mizu.config import Config
+from mizu.console.table import CommandTable
 from mizu.demo import Demo
 from mizu.errors import MizuError
 from mizu.model import Operator
@@ -32,6 +33,7 @@ from mizu.sip.transport.pump import steady
 from mizu.store.store import Store
 from mizu.web.server import WebServer
 
+STARTING = "the server is still starting; /readyz says what it waits for"
 #: The registrar drops expired contacts, and the auth backends are asked whether they changed, this often.
 SWEEP_S = 1.0
 #: New objects before each collection of the youngest, then how many of those before the older ones. Messages
@@ -87,7 +89,14 @@ class MizuService(Service):
         self._board.check("database", self._database_problem)
         self._board.check("switch", lambda: "" if self._node is not None else "starting")
         self._board.section("database", self._store.status)
-        self._web = WebServer(self._reactor, self._config.http, self._data, board=self._board, commands=self)
+        self._web = WebServer(
+            self._reactor,
+            self._config.http,
+            self._data,
+            board=self._board,
+            commands=self,
+            tokens=self._store.operators,
+        )
         self._web.start()
         await self._store.start()
         if self._stopping:
@@ -141,8 +150,14 @@ class MizuService(Service):
     async def answer(self, line: str, operator: Operator) -> tuple[int, Mapping[str, Any]]:
         """One console command (``mizu.web.routes.Commands``)."""
         if self._node is None:
-            raise NotUpYet("the server is still starting; /readyz says what it waits for")
+            raise NotUpYet(STARTING)
         return await self._node.commands.answer(line, operator)
+
+    def table(self) -> CommandTable:
+        """The commands, for the JSON API. :raise NotUpYet:"""
+        if self._node is None:
+            raise NotUpYet(STARTING)
+        return self._node.commands
 
     # ------------------------------------------------------------ stopping
 

@@ -41,11 +41,14 @@ PERMISSIONS: Mapping[str, Rights] = {
     "registrations.write": Rights.ADMIN,
     "accounts.read": Rights.SALES,
     "accounts.write": Rights.ADMIN,
+    "keys.rotate": Rights.GENERAL_ADMIN,
     "options.read": Rights.ADMIN,
     "options.write": Rights.GENERAL_ADMIN,
     "tokens.read": Rights.ADMIN,
     "tokens.write": Rights.ADMIN,
     "audit.read": Rights.ADMIN,
+    "guard.read": Rights.SALES,
+    "guard.write": Rights.ADMIN,
     "trace": Rights.ADMIN,
     "server.stop": Rights.GENERAL_ADMIN,
 }
@@ -153,6 +156,10 @@ class CommandTable:
 
     def __len__(self) -> int:
         return len(self._commands)
+
+    def table(self) -> "CommandTable":
+        """Itself: what stands for it while the server starts has no table yet."""
+        return self
 
     def get(self, name: str) -> Command | None:
         return self._commands.get(name)

@@ -21,7 +21,7 @@ from mizu.accounts.scope import (
     visible_many,
 )
 from mizu.accounts.sealing import Keys
-from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.errors import BadRequest, Conflict, NotFound, Stale
 from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS, check_username
@@ -187,7 +187,7 @@ class AccountRecords:
         before = await self._lock(cursor, who, scope)
         if version is not None and before["version"] != version:
             text = f"account {who!r} is at version {before['version']}: somebody changed it meanwhile"
-            raise Conflict(text)
+            raise Stale(text)
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
         values = await self._resolved(cursor, values, scope)
         columns = self._columns(values, ha1)

@@ -8,7 +8,7 @@ from mizu.accounts.fields import FIELDS, REFERENCES
 from mizu.accounts.kinds import SECRET, Value
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_change, check_delete, check_new, unknown
-from mizu.errors import Conflict
+from mizu.errors import Conflict, Stale
 from mizu.model import Account, AccountType, AuthType
 
 _OF_ACCOUNT = {
@@ -181,7 +181,7 @@ class MemoryRecords:
         self._check()
         before = self._find(who, scope)
         if version is not None and version != before["version"]:
-            raise Conflict(f"account {who!r} is at version {before['version']}")
+            raise Stale(f"account {who!r} is at version {before['version']}")
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
         username = before["username"]
         account, old = self._accounts.rows[username]

@@ -26,8 +26,8 @@ class UnsupportedMedia(MizuError):
 class Operators(Protocol):
     """Knows the bearer tokens."""
 
-    def of_token(self, token: str, source: str) -> Operator | None:
-        """Whose token this is; compared in constant time."""
+    async def of_token(self, token: str, source: str) -> Operator | None:
+        """Whose token this is; ``None``: nobody's. :raise MizuError: it cannot be told now."""
 
 
 class SingleToken:
@@ -37,7 +37,8 @@ class SingleToken:
         self._token = token.encode("ascii")
         self._name = name
 
-    def of_token(self, token: str, source: str) -> Operator | None:
+    async def of_token(self, token: str, source: str) -> Operator | None:
+        """See the protocol; compared in constant time."""
         if hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token):
             return Operator(self._name, Rights.GENERAL_ADMIN, source)
         return None
@@ -68,7 +69,7 @@ def guarded(policy: Policy) -> Callable[[Handler], Callable[..., Awaitable[Any]]
         async def checked(self: Any, request: HttpRequest, **values: Any) -> Any:
             self.check_host(request)
             if policy.access != OPEN:
-                values["operator"] = require_operator(request, self.operators)
+                values["operator"] = await require_operator(request, self.operators)
             if policy.takes:
                 require_content_type(request, policy.takes)
             request.setHeader(b"content-type", policy.answers.encode("ascii"))
@@ -81,13 +82,13 @@ def guarded(policy: Policy) -> Callable[[Handler], Callable[..., Awaitable[Any]]
     return decorate
 
 
-def require_operator(request: HttpRequest, operators: Operators) -> Operator:
+async def require_operator(request: HttpRequest, operators: Operators) -> Operator:
     """:raise Unauthorized: no token, or one that nobody has."""
     given = request.requestHeaders.getRawHeaders(b"authorization") or []
     scheme, _, token = (given[0] if len(given) == 1 else b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
         raise Unauthorized("send the header 'Authorization: Bearer TOKEN'; the data directory has the token")
-    operator = operators.of_token(token.strip().decode("utf-8", "surrogateescape"), source_of(request))
+    operator = await operators.of_token(token.strip().decode("utf-8", "surrogateescape"), source_of(request))
     if operator is None:
         raise Unauthorized("this token is not valid")
     return operator

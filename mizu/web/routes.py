@@ -1,8 +1,8 @@
 """Every route of the HTTP side, each with its policy; the answers for what is not a route."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -10,11 +10,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from mizu.console.table import CommandTable
 from mizu.deferreds import shield
 from mizu.errors import BadRequest, MizuError, NotFound, Overloaded, Unauthorized
 from mizu.model import Operator
 from mizu.observe import StatusBoard
+from mizu.web.api import WrongMethod, respond
+from mizu.web.api_routes import PREFIX, RouteTable
 from mizu.web.metrics import METRICS_CONTENT_TYPE, MetricsPage
+from mizu.web.openapi import document
 from mizu.web.page import PAGE, PAGE_POLICY
 from mizu.web.policy import (
     OPEN,
@@ -31,6 +35,7 @@ from mizu.web.site import json_reply
 
 JSON = "application/json"
 COMMANDS_AT_A_TIME = 32
+T = TypeVar("T")
 
 
 class Commands(Protocol):
@@ -38,6 +43,9 @@ class Commands(Protocol):
 
     async def answer(self, line: str, operator: Operator) -> tuple[int, Mapping[str, Any]]:
         """Run a line: HTTP status and ``{"ok", "error", "lines", "result"}``. Raises nothing."""
+
+    def table(self) -> CommandTable:
+        """All commands. :raise MizuError: the server is still starting."""
 
 
 class Routes:
@@ -65,6 +73,7 @@ class Routes:
         self.operators = operators
         self.check_host = HostCheck(any_name=any_host)
         self.running = 0  #: commands under way
+        self._api: RouteTable | None = None  # of the command table that is there
         for name, handler in type(self).app.endpoints.items():
             if policy_of(handler) is None:
                 raise TypeError(f"route {name} has no policy")
@@ -112,13 +121,48 @@ class Routes:
         200 done; 400 not a command; 401, 403 not allowed; 404, 409 as the command says; 503 try again.
         """
         line = command_of(request.content.read())
+        status, answer = await self._run(self.commands.answer(line, operator))
+        return self._command_reply(request, status, answer)
+
+    @app.route("/api/v1/openapi.json", methods=["GET"])
+    @guarded(Policy(OPEN, JSON))
+    def openapi(self, request: HttpRequest) -> bytes:
+        """The OpenAPI 3.1 document of what follows. 200; 503 while the server starts."""
+        return json_reply(request, document(self._routes(), self.board.version))
+
+    @app.route("/api/v1/<path:rest>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    @guarded(Policy(TOKEN, JSON))
+    async def api(self, request: HttpRequest, operator: Operator, rest: str) -> bytes:
+        """
+        The JSON API: ``mizu.web.api_routes`` has its paths, the OpenAPI document says what they answer.
+
+        Bodies must be ``application/json``, which each route that takes one checks.
+        """
+        path = request.path.decode("latin-1").removeprefix(PREFIX)
+        status, answer, headers = await self._run(respond(self._routes(), request, path, operator))
+        for name, value in headers.items():
+            request.setHeader(name.encode("ascii"), value.encode("ascii"))
+        return self._command_reply(request, status, answer)
+
+    def _routes(self) -> RouteTable:
+        table = self.commands.table()
+        if self._api is None or self._api.commands is not table:
+            self._api = RouteTable(table)
+        return self._api
+
+    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Carry out a command; at most so many at a time. :raise Overloaded:"""
         if self.running >= COMMANDS_AT_A_TIME:
+            work.close()
             raise Overloaded(f"{COMMANDS_AT_A_TIME} commands are under way; try again")
         self.running += 1
-        work: Deferred[tuple[int, Mapping[str, Any]]] = ensureDeferred(self.commands.answer(line, operator))
-        work.addBoth(self._command_done)
+        running: Deferred[T] = ensureDeferred(work)
+        running.addBoth(self._command_done)
         # A client that hangs up cancels us, never the command: half of it may be done.
-        status, answer = await shield(work)
+        return await shield(running)
+
+    @staticmethod
+    def _command_reply(request: HttpRequest, status: int, answer: Any) -> bytes:
         if status == 503:
             request.setHeader(b"retry-after", b"5")
         return json_reply(request, answer, status)
@@ -133,6 +177,8 @@ class Routes:
         if isinstance(error, Unauthorized):
             request.setHeader(b"www-authenticate", b'Bearer realm="mizu"')
             self.log.warn("refused {source}: {reason}", source=source_of(request), reason=str(error))
+        if isinstance(error, WrongMethod):
+            request.setHeader(b"allow", ", ".join(error.methods).encode("ascii"))
         retry_after_s = getattr(error, "retry_after_s", None)
         if retry_after_s is not None:
             request.setHeader(b"retry-after", b"%d" % retry_after_s)

@@ -15,6 +15,7 @@ from mizu.console.rundir import RunFile, server_token
 from mizu.errors import ConfigError
 from mizu.observe import StatusBoard
 from mizu.web.metrics import MetricsPage
+from mizu.web.operators import OperatorDirectory, TokenStore
 from mizu.web.policy import SingleToken
 from mizu.web.routes import Commands, Routes
 from mizu.web.site import LimitedSite
@@ -28,6 +29,7 @@ class WebServer:
 
     :param reactor: ``IReactorTCP`` and ``IReactorTime``.
     :param data_dir: where ``token`` and ``run.json`` are.
+    :param tokens: of operators in the database; ``None``: only the token of the data directory counts.
     """
 
     log = Logger(namespace="mizu.web")
@@ -40,12 +42,14 @@ class WebServer:
         *,
         board: StatusBoard,
         commands: Commands,
+        tokens: TokenStore | None = None,
     ) -> None:
         self._reactor = reactor
         self._config = config
         self._data_dir = Path(data_dir)
         self._board = board
         self._commands = commands
+        self._tokens = tokens
         self._port: Any = None  # IListeningPort
         self._site: LimitedSite | None = None
         self._sampling = LoopingCall(board.sample)
@@ -75,7 +79,7 @@ class WebServer:
             board=self._board,
             metrics=MetricsPage(self._board),
             commands=self._commands,
-            operators=SingleToken(token),
+            operators=OperatorDirectory(SingleToken(token), self._tokens, self._reactor.seconds),
             any_host=not local,
         )
         self._site = LimitedSite(

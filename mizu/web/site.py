@@ -4,6 +4,7 @@ What the routes answer is in ``mizu.web.routes``. Plain HTTP/1.1; a proxy in fro
 """
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -42,7 +43,7 @@ def json_bytes(value: Any) -> bytes:
 def json_reply(request: Any, value: Any, status: int = 200) -> bytes:
     """The one way routes answer JSON (Klein makes an empty page of a dict)."""
     body = json_bytes(value)
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
     request.setHeader(b"content-type", b"application/json")
     return body
 
