@@ -19,6 +19,8 @@ from mizu.auth.request import Authorizer
 from mizu.config import Config
 from mizu.console.commands import command_table
 from mizu.console.services import ConsoleServices
+from mizu.guard.desk import Desk
+from mizu.guard.doorman import Doorman
 from mizu.guard.filter import Gate
 from mizu.interfaces import IClock
 from mizu.media.echo_port import EchoService
@@ -78,11 +80,21 @@ class Node:
         self.options = Options(store.options)  #: global options; take them by argument
         self._option_follower = OptionFollower(self.options, store.changes, reactor)
         sip, limits = config.sip, config.limits
+        self._signer = NonceSigner(nonce_key, config.auth.nonce_s)
+        self._doorman = doorman = Doorman(
+            self.options, store.bans, reactor, clock, registered_at=self._is_registered_at
+        )
         self._gate = Gate(
             message_bytes=limits.message_bytes,
             rate_per_s=limits.messages_per_s_per_address,
             now=clock.mono_s,
+            banned=doorman.bans.addresses,
+            trusted=doorman.trusted,
+            doubtful=doorman.bans.doubtful,
+            agents=doorman.bans.agents,
+            proves=self._was_sent_to,
         )
+        doorman.tell_scanners(self._gate.know_scanners)
         self._transports = TransportTable(
             reactor,
             self._gate,
@@ -114,11 +126,15 @@ class Node:
         self._authorizer = Authorizer(
             backends,
             realm=sip.realm,
-            signer=NonceSigner(nonce_key, config.auth.nonce_s),
+            signer=self._signer,
             counts=NonceCounts(limits.nonces),
             clock=clock,
             algorithms=config.auth.algorithms,
             cache_limit=limits.auth_cache,
+            on_failure=doorman.login_failed,
+            on_accept=doorman.accepted,
+            on_challenge=doorman.challenged,
+            may_log_in=doorman.may_log_in,
         )
         self.core = SipCore(
             authorizer=self._authorizer,
@@ -126,11 +142,13 @@ class Node:
             server_name=sip.user_agent,
             tag_key=tag_key,
             metrics=metrics,
+            guard=doorman,
         )
         timers = TimerSettings(sip.t1_s, sip.t2_s, sip.t4_s)
         layer = TransactionLayer(
             self.core, self._deadlines, clock.mono_s, timers=timers, limit=limits.transactions
         )
+        layer.is_known = doorman.is_known
         self.core.layer = self._layer = layer
         self.core.registrar = self._registrar = Registrar(
             self._locations,
@@ -168,7 +186,10 @@ class Node:
             config=config,
             node=store.node,
         )
+        self._switchboard.on_unknown_number = doorman.unknown_number
         self._transports.sink = self.core
+        self._watch("ban", doorman.ban_changed)
+        self._watch("whitelist", doorman.whitelist_changed)
         self.options.subscribe(self._option_changed)
         self._watch("account", self._authorizer.forget)
         self._departures = Departures(store.accounts, self._locations, self._registrar.remove)
@@ -189,6 +210,7 @@ class Node:
             options=self.options,
             tokens=store.operators,
             audit=store.audit,
+            guard=Desk(doorman, clock),
         )
         store.audit.keep_days = lambda: int(self.options.get("auditkeepdays"))
         self.commands = command_table(self.services)
@@ -206,7 +228,7 @@ class Node:
         board.section("registrations", lambda: {"contacts": len(self._locations)})
         board.section("calls", self._switchboard.counts)
         board.section("authorization", self._authorizer.counts)
-        board.section("bans", lambda: {"addresses": 0})
+        board.section("bans", self._doorman.counts)
         board.section("timers", lambda: len(self._deadlines))
         board.section("dropped", lambda: dict(self._gate.dropped))
 
@@ -237,6 +259,7 @@ class Node:
     def sweep(self) -> None:
         """Once a second: what has run out and has no timer of its own."""
         self._registrar.expire()
+        self._doorman.sweep()
         self._departures.sweep()
         for backend in self._kept_fresh:
             backend.sweep()
@@ -266,6 +289,7 @@ class Node:
         self._resolver.close()
         self._pump.stop()
         self._option_follower.stop()
+        self._doorman.stop()
         if self._http_pool is not None:
             await self._http_pool.closeCachedConnections()  # type: ignore[no-untyped-call]
 
@@ -304,6 +328,14 @@ class Node:
         uri = f"sip:{name}:5060"  # with a port only addresses are asked for (RFC 3263 4.2)
         self._resolver.resolve(uri, lambda hops: found.callback([hop.host for hop in hops]))
         return found
+
+    def _is_registered_at(self, username: str, host: str) -> bool:
+        return any(one.received_host == host for one in self._find_bindings(username))
+
+    def _was_sent_to(self, nonce: str, host: str) -> bool:
+        """Is that a nonce of ours, still good, that was sent to this address?"""
+        now_s = self._clock.wall().timestamp()
+        return self._signer.check(nonce, now_s) == "good" and self._signer.issued_to(nonce, host)
 
     def _find_bindings(self, aor: str) -> Sequence[Binding]:
         return self._locations.lookup(aor, self._clock.wall().timestamp())

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from mizu.clock import SystemClock
 from mizu.console.account_services import Records
 from mizu.console.auditing import AuditTrail
+from mizu.console.guard_services import GuardDesk
 from mizu.model import Account, AuditRecord, Binding, Cdr, Operator, OperatorToken, Rights
 from mizu.options import Options
 
@@ -178,3 +179,4 @@ class ConsoleServices:
     options: Options = field(default_factory=Options)
     tokens: Tokens | None = None  #: ``None``: the commands about tokens are absent
     audit: AuditList | None = None  #: ``None``: changes are logged only, and ``audit`` is absent
+    guard: GuardDesk | None = None  #: ``None``: the commands about bans are absent

@@ -64,6 +64,14 @@ class WindowCounts(Generic[K]):
         row = self._rows.get(key)
         return row[1] if row is not None else 0.0
 
+    def take_back(self, key: K) -> None:
+        """One of the last counted was none."""
+        row = self._rows.get(key)
+        if row is not None and row[0] > 1:
+            self._rows[key] = (row[0] - 1, row[1])
+        elif row is not None:
+            del self._rows[key]
+
     def forget(self, key: K) -> None:
         """Begin anew with this key."""
         self._rows.pop(key, None)

@@ -22,10 +22,19 @@ class Desk:
         self._door = doorman
         self._clock = clock
 
-    def list_bans(self) -> Sequence[tuple[BanRecord, bool]]:
-        """What is banned now, longest first, and whether the address is proven."""
+    def list_bans(self, target: str = "") -> Sequence[tuple[BanRecord, bool]]:
+        """
+        What is banned now, longest first, and whether the address is proven.
+
+        :param target: only the ban of this very target, and those that keep this address out; empty: all.
+        :raise BadRequest: no target.
+        """
         now_s = self._door.wall_s()
-        return [(record_of(ban), ban.proven) for ban in self._door.bans.all() if ban.until_s > now_s]
+        bans = [ban for ban in self._door.bans.all() if ban.until_s > now_s]
+        if target:
+            wanted = parse_target(target)
+            bans = [ban for ban in bans if ban.target == wanted or _keeps_out(ban.target, wanted)]
+        return [(record_of(ban), ban.proven) for ban in bans]
 
     async def ban(self, target: str, duration_s: float | None, reason: str, by: str) -> tuple[str, bool]:
         """
@@ -107,6 +116,15 @@ class Desk:
         """What is being counted now, the highest counts first."""
         found = list(self._door.watch.failures(self._clock.mono_s()))
         return sorted(found, key=lambda row: (-row.count, row.what, row.who))
+
+
+def _keeps_out(target: Target, address: Target) -> bool:
+    """Is that one address among these, all of it or at some port?"""
+    return (
+        address.first == address.last
+        and address.host in target
+        and address.port in {0, target.port or address.port}
+    )
 
 
 def _is_port_of(target: Target, address: Target) -> bool:

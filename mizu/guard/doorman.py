@@ -38,7 +38,6 @@ class Doorman:
     :param store: provides ``IBanStore`` and ``IBanAdministration``.
     :param registered_at: whether a username has a registered phone at an address (username, host).
     :param exports: told of bans of addresses and networks.
-    :param on_scanners: told the words of ``guardscanners``, now and when they change.
     :param limit: most bans, and senders counted.
     """
 
@@ -51,7 +50,6 @@ class Doorman:
         *,
         registered_at: Callable[[str, str], bool],
         exports: Sequence[IBanExport] = (),
-        on_scanners: Callable[[Iterable[str]], None] = lambda names: None,
         limit: int = 100_000,
     ) -> None:
         self._options = options
@@ -60,7 +58,7 @@ class Doorman:
         self._clock = clock
         self._registered_at = registered_at
         self._exports = exports
-        self._on_scanners = on_scanners
+        self._on_scanners: Callable[[Iterable[str]], None] = lambda names: None
         self.bans = BanList(limit)
         self.trusted = AddressTable()
         self.peers = AddressTable()
@@ -82,19 +80,20 @@ class Doorman:
 
     def accepted(self, flow: "Flow", username: str) -> None:
         """A request from there was authorized."""
-        host = flow.remote[0]
+        host = normal_host(flow.remote[0])
         self.known.add(host, self._clock.mono_s() + self.rules.known_s)
         self.watch.accepted(host)
 
     def login_failed(self, flow: "Flow", username: str, code: str) -> None:
         """
-        Credentials that will not do (``mizu.auth.request.FailureObserver``). They answered a challenge that
-        was sent to this address, so the address is real.
+        Credentials that will not do (``mizu.auth.request.FailureObserver``). A wrong password answers a
+        challenge that was sent to this address, so the address is real.
         """
         if code in {"wrong_password", "unknown_user", "disabled"}:
             self.watch.account_failed(username, self._clock.mono_s())
+            self.watch.answered(normal_host(flow.remote[0]))
             self._note(Offence.WRONG_PASSWORD, flow, proven=True)
-        elif code == "replay":
+        else:
             self._note(Offence.UNANSWERED, flow, proven=flow.reliable)
 
     def challenged(self, flow: "Flow") -> None:
@@ -122,6 +121,11 @@ class Doorman:
             return True
         self.slowed += 1
         return False
+
+    def is_known(self, flow: "Flow") -> bool:
+        """Was somebody authenticated there lately, or is it trusted? Then the address is no forged one."""
+        host = flow.remote[0]
+        return self.known.has(host, self._clock.mono_s()) or host in self.trusted or host in self.peers
 
     def _note(self, offence: Offence, flow: "Flow", *, proven: bool) -> None:
         host, port = flow.remote
@@ -233,6 +237,11 @@ class Doorman:
             self.peers.add(target)
         self._fill_trusted()
         self._on_scanners(self._options.get("guardscanners"))
+
+    def tell_scanners(self, told: Callable[[Iterable[str]], None]) -> None:
+        """Call ``told`` with the words of the option ``guardscanners``, now and whenever they change."""
+        self._on_scanners = told
+        told(self._options.get("guardscanners"))
 
     def _targets(self, option: str) -> list[Target]:
         found = []

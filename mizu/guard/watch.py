@@ -122,6 +122,11 @@ class Watch:
             self._unanswered[False].forget(key)
             self._unanswered[True].forget(key)
 
+    def answered(self, host: str) -> None:
+        """Somebody there answered a challenge wrongly: that is counted as such, not as no answer."""
+        for table in self._unanswered.values():
+            table.take_back(_sender(host))
+
     # ------------------------------------------------------------ accounts
 
     def account_failed(self, username: str, now_s: float) -> None:

@@ -25,6 +25,7 @@ from mizu.store.account_records import AccountRecords
 from mizu.store.accounts import PostgresAccountStore
 from mizu.store.addresses import PostgresAuthRules
 from mizu.store.audit import PostgresAuditStore
+from mizu.store.bans import PostgresBanStore
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
 from mizu.store.locations import PostgresLocationStore
@@ -121,6 +122,7 @@ class Store:
             self._reports, self._call_link, lambda: self.node, config.call_queue_max, reactor
         )
         self.options = PostgresOptionStore(self._reports)
+        self.bans = PostgresBanStore(self._reports, reactor)
         self.operators = PostgresOperatorStore(self._reports)
         self.audit = PostgresAuditStore(self._reports, lambda: self.node, clock.mono_s)
         self.changes = Changes(reactor, self._where, settings, clock)
@@ -329,7 +331,7 @@ class Store:
     async def _stop(self) -> None:
         if self.state == "ready":
             self.state = "stopping"
-            for flush in (self.calls.flush(), self.locations.flush()):
+            for flush in (self.calls.flush(), self.locations.flush(), self.bans.flush()):
                 flush.addTimeout(_FLUSH_MAX_S, self._reactor)
                 try:
                     await flush
@@ -347,6 +349,7 @@ class Store:
             self._preparing.stop()
         self.calls.stop()
         self.locations.close()
+        self.bans.close()
         for pool in (self._pool, self._reports):
             pool.stop()
         for link in self._links:
