@@ -198,6 +198,9 @@ class Node:
         self.services = ConsoleServices(
             accounts=store.accounts,
             records=store.records,
+            groups=store.groups,
+            numbers=store.numbers,
+            sip_accounts=store.sip_accounts,
             cdrs=store.calls,
             calls=CallsInProgress(self._switchboard, clock),
             registrations=RegisteredContacts(self._locations, self._registrar, clock),

@@ -160,6 +160,16 @@ ACCOUNT_OPTIONS = (
         source="original",
         group="accounts",
     ),
+    OptionSpec(
+        "sipaccount_maxfails",
+        "int",
+        30,
+        "Failed calls in a row after which an account at a SIP server is not used any more.",
+        unit="calls",
+        least=1,
+        most=1_000_000,
+        group="accounts",
+    ),
 )
 
 REGISTRATION_OPTIONS = (

@@ -32,6 +32,7 @@ PURE = (
     "accounts.numbers",
     "accounts.records",
     "accounts.rotation",
+    "accounts.sip_fields",
     "accounts.scope",
 )
 NOT_PURE = ("sip.transport",)

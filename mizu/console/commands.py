@@ -5,10 +5,13 @@ from mizu.console import (
     account_field_commands,
     audit_commands,
     call_commands,
+    group_commands,
+    number_commands,
     guard_commands,
     option_commands,
     registration_commands,
     server_commands,
+    sip_account_commands,
     token_commands,
 )
 from mizu.console.auditing import Auditor
@@ -23,6 +26,9 @@ def command_table(services: ConsoleServices) -> CommandTable:
             *server_commands.commands(services),
             *account_commands.commands(services),
             *account_field_commands.commands(services),
+            *group_commands.commands(services),
+            *number_commands.commands(services),
+            *sip_account_commands.commands(services),
             *registration_commands.commands(services),
             *call_commands.commands(services),
             *guard_commands.commands(services),

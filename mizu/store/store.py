@@ -28,12 +28,15 @@ from mizu.store.audit import PostgresAuditStore
 from mizu.store.bans import PostgresBanStore
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
+from mizu.store.groups import PostgresGroups
 from mizu.store.locations import PostgresLocationStore
 from mizu.store.migrate import migrate
 from mizu.store.notify import Changes
+from mizu.store.numbers import PostgresNumbers
 from mizu.store.operators import PostgresOperatorStore
 from mizu.store.options import PostgresOptionStore
 from mizu.store.postgres import Link, Pool, parse_url
+from mizu.store.sip_accounts import PostgresSipAccounts
 from mizu.store.target import redacted
 
 _MIGRATION_MAX_S = 3600.0  # of one statement, waiting for the other node included
@@ -109,6 +112,9 @@ class Store:
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
         self.secret_keys = KeyFile(self._data / "secret.key")
         self.records = AccountRecords(self._reports, self.secret_keys)
+        self.groups = PostgresGroups(self._reports)
+        self.numbers = PostgresNumbers(self._reports)
+        self.sip_accounts = PostgresSipAccounts(self._reports, self.secret_keys, self.records)
         self.auth_rules = PostgresAuthRules(self._reports)
         self.locations = PostgresLocationStore(
             self._reports,

@@ -1,0 +1,169 @@
+"""``group list|add|del|join|leave|members``."""
+
+from dataclasses import asdict
+from typing import Any
+
+from mizu.accounts.groups import Group, GroupKind
+from mizu.console.account_services import Groups
+from mizu.console.arguments import TEXT, Argument, choice, integer
+from mizu.console.services import ConsoleServices
+from mizu.console.table import Command, CommandResult, Invocation
+from mizu.console.text import aligned, plural
+from mizu.model import Change
+
+_KINDS = {kind.name.lower(): kind for kind in GroupKind}
+_NAME = Argument("name", TEXT, "the group's name", required=True)
+_MEMBERS = Argument(
+    "members", TEXT, "usernames, or # and ids; numbers of SIM packets", required=True, many=True
+)
+
+
+def shown(group: Group) -> dict[str, Any]:
+    """A group as JSON."""
+    return {**asdict(group), "kind": int(group.kind), "kind_name": group.kind.name.lower()}
+
+
+def commands(services: ConsoleServices) -> tuple[Command, ...]:
+    if services.groups is None:
+        return ()
+    own = _GroupCommands(services, services.groups)
+    return (
+        Command(
+            name="group list",
+            help="list groups",
+            permission="accounts.read",
+            run=own.list,
+            arguments=(
+                Argument("prefix", TEXT, "only groups whose name begins so"),
+                Argument("limit", integer(1, 10_000), "how many", option=True, default=200),
+                Argument("after", TEXT, "go on after this name", option=True),
+            ),
+            examples=("group list",),
+            scoped=True,
+        ),
+        Command(
+            name="group add",
+            help="make a group",
+            permission="accounts.write",
+            run=own.add,
+            arguments=(
+                _NAME,
+                Argument("kind", choice(*_KINDS), "what its members are", default="users"),
+                Argument("owner", TEXT, "account whose operators manage it; left out: staff", option=True),
+                Argument("note", TEXT, "what it is for", option=True),
+            ),
+            details="A group stands wherever routing, billing and limits take one member.",
+            examples=("group add sales", "group add carriers gateways --note 'cheap ones'"),
+            changes=True,
+            scoped=True,
+        ),
+        Command(
+            name="group del",
+            help="delete a group; its members stay",
+            permission="accounts.write",
+            run=own.delete,
+            arguments=(_NAME,),
+            examples=("group del sales",),
+            changes=True,
+            scoped=True,
+        ),
+        Command(
+            name="group members",
+            help="list the members of a group",
+            permission="accounts.read",
+            run=own.members,
+            arguments=(
+                _NAME,
+                Argument("limit", integer(1, 10_000), "how many", option=True, default=200),
+                Argument("after", TEXT, "go on after this member", option=True),
+            ),
+            examples=("group members sales",),
+            scoped=True,
+        ),
+        Command(
+            name="group join",
+            help="put members in a group",
+            permission="accounts.write",
+            run=own.join,
+            arguments=(_NAME, _MEMBERS),
+            details="All or none: a name that does not exist, or is of another kind, is refused.",
+            examples=("group join sales 1001 1002",),
+            changes=True,
+            scoped=True,
+        ),
+        Command(
+            name="group leave",
+            help="take members out of a group",
+            permission="accounts.write",
+            run=own.leave,
+            arguments=(_NAME, _MEMBERS),
+            examples=("group leave sales 1002",),
+            changes=True,
+            scoped=True,
+        ),
+    )
+
+
+class _GroupCommands:
+    def __init__(self, services: ConsoleServices, groups: Groups) -> None:
+        self._services = services
+        self._groups = groups
+
+    async def list(self, call: Invocation) -> CommandResult:
+        limit = call.number("limit")
+        found = await self._groups.list(
+            call.text("prefix"), limit + 1, call.text("after"), call.operator.scope_account_id
+        )
+        groups = found[:limit]
+        rows = [(g.name, g.kind.name.lower(), str(g.members), g.owner, g.note) for g in groups]
+        lines = aligned(("GROUP", "KIND", "MEMBERS", "OWNER", "NOTE"), rows, right=(2,))
+        lines = lines if rows else ["no groups"]
+        if len(found) > limit:
+            lines.append(f"more: --after {groups[-1].name}")
+        return CommandResult(lines, {"groups": [shown(g) for g in groups], "more": len(found) > limit})
+
+    async def add(self, call: Invocation) -> CommandResult:
+        scope = call.operator.scope_account_id
+        kind = _KINDS[call.text("kind")]
+        group = await self._groups.add(call.text("name"), kind, call.text("owner"), call.text("note"), scope)
+        change = Change("group", group.name, None, shown(group))
+        return CommandResult([f"group {group.name} added"], {"group": shown(group)}, (change,))
+
+    async def delete(self, call: Invocation) -> CommandResult:
+        group = await self._groups.delete(call.text("name"), call.operator.scope_account_id)
+        lines = [f"group {group.name} deleted, it had {plural(group.members, 'member')}"]
+        return CommandResult(
+            lines, {"group": shown(group)}, (Change("group", group.name, shown(group), None),)
+        )
+
+    async def members(self, call: Invocation) -> CommandResult:
+        name, limit = call.text("name"), call.number("limit")
+        scope = call.operator.scope_account_id
+        found = await self._groups.members(name, limit + 1, call.text("after"), scope)
+        members = list(found[:limit])
+        lines = members or ["no members"]
+        if len(found) > limit:
+            lines = [*lines, f"more: --after {members[-1]}"]
+        return CommandResult(lines, {"group": name, "members": members, "more": len(found) > limit})
+
+    async def join(self, call: Invocation) -> CommandResult:
+        joined = await self._groups.join(
+            call.text("name"), call.many("members"), call.operator.scope_account_id
+        )
+        return self._altered(call.text("name"), joined, "joined", True)
+
+    async def leave(self, call: Invocation) -> CommandResult:
+        left = await self._groups.leave(
+            call.text("name"), call.many("members"), call.operator.scope_account_id
+        )
+        return self._altered(call.text("name"), left, "left", False)
+
+    def _altered(self, name: str, members: Any, word: str, joined: bool) -> CommandResult:
+        for member in members:
+            self._services.on_account_changed(member)
+        here, gone = {"members": list(members)}, {"members": []}
+        before, after = (gone, here) if joined else (here, gone)
+        lines = [f"{plural(len(members), 'member')} {word} {name}"]
+        return CommandResult(
+            lines, {"group": name, word: list(members)}, (Change("group", name, before, after),)
+        )

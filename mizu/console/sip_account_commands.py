@@ -1,0 +1,197 @@
+"""``sipaccounts list|add|set|passwd|del|rotate-keys``."""
+
+from typing import Any
+
+from mizu.accounts.kinds import MONEY
+from mizu.accounts.rotation import SipAccount, why_unused
+from mizu.accounts.sip_fields import SIP_FIELDS, sip_columns
+from mizu.console.account_services import SipAccounts
+from mizu.console.arguments import ASSIGNMENT, SECRET, TEXT, Argument, choice, integer
+from mizu.console.services import ConsoleServices
+from mizu.console.table import Command, CommandResult, Invocation
+from mizu.console.text import aligned, moment, plural
+from mizu.model import Change
+
+_ID = Argument("id", integer(1, 2**62), "its number, as 'sipaccounts list' shows it", required=True)
+_FIELDS = "fields: " + ", ".join(f"{one.name} ({', '.join(one.aliases)})" for one in SIP_FIELDS)
+
+
+def shown(account: SipAccount, server: str, failures_max: int) -> dict[str, Any]:
+    """An account as JSON, without its password."""
+    return {
+        "id": account.id,
+        "sip_server": server,
+        "sip_server_id": account.sip_server_id,
+        "username": account.username,
+        "caller_number": account.caller_number,
+        "credit": None if account.credit_micro is None else MONEY.show(account.credit_micro),
+        "enabled": account.enabled,
+        "failures": account.failures,
+        "priority": account.priority,
+        "last_used_at": account.last_used_at.isoformat() if account.last_used_at else None,
+        "unused_because": why_unused(account, failures_max),
+    }
+
+
+def commands(services: ConsoleServices) -> tuple[Command, ...]:
+    if services.sip_accounts is None:
+        return ()
+    own = _SipAccountCommands(services, services.sip_accounts)
+    return (
+        Command(
+            name="sipaccounts list",
+            help="list our accounts at SIP servers, in the order of use",
+            permission="accounts.read",
+            run=own.list,
+            arguments=(Argument("server", TEXT, "only at this SIP server"),),
+            examples=("sipaccounts list", "sipaccounts list carrier"),
+        ),
+        Command(
+            name="sipaccounts add",
+            help="enter an account that we have at a SIP server",
+            permission="accounts.write",
+            run=own.add,
+            arguments=(
+                Argument("server", TEXT, "username of the SIP server", required=True),
+                Argument("username", TEXT, "name to log in with there", required=True),
+                Argument("password", SECRET, "left out: it is asked for", required=True),
+                Argument("priority", TEXT, "higher is used first", option=True),
+                Argument("caller-number", TEXT, "number we show there", option=True),
+                Argument("credit", TEXT, "balance there; left out: not counted", option=True),
+            ),
+            details="The password is kept encrypted with a key outside the database.",
+            examples=("sipaccounts add carrier line1 'battery staple' --priority 10",),
+            changes=True,
+        ),
+        Command(
+            name="sipaccounts set",
+            help="change an account that we have at a SIP server",
+            permission="accounts.write",
+            run=own.set,
+            arguments=(
+                _ID,
+                Argument("fields", ASSIGNMENT, _FIELDS, required=True, many=True),
+                Argument("version", integer(1, 2**62), "only if it is still at this version", option=True),
+            ),
+            details="SubsFails=0 puts one that failed too often back in use.",
+            examples=("sipaccounts set 1 SubsFails=0 Credit=10", "sipaccounts set 1 enabled=0"),
+            changes=True,
+        ),
+        Command(
+            name="sipaccounts passwd",
+            help="change the password of an account at a SIP server",
+            permission="accounts.write",
+            run=own.passwd,
+            arguments=(_ID, Argument("password", SECRET, "left out: it is asked for", required=True)),
+            examples=("sipaccounts passwd 1 'battery staple'",),
+            changes=True,
+        ),
+        Command(
+            name="sipaccounts del",
+            help="delete an account at a SIP server",
+            permission="accounts.write",
+            run=own.delete,
+            arguments=(_ID,),
+            examples=("sipaccounts del 1",),
+            changes=True,
+        ),
+        Command(
+            name="sipaccounts rotate-keys",
+            help="encrypt stored secrets with a new key",
+            permission="keys.rotate",
+            run=own.rotate,
+            arguments=(
+                Argument("step", choice("all", "add", "reseal", "drop"), "which step", default="all"),
+            ),
+            details="One node: all at once. Several nodes: 'add' on one, copy its secret.key to the others, "
+            "'reseal' there, copy again, then 'drop' and copy. The keys are in secret.key of the data "
+            "directory; without them the stored secrets are lost.",
+            examples=("sipaccounts rotate-keys",),
+            changes=True,
+        ),
+    )
+
+
+class _SipAccountCommands:
+    def __init__(self, services: ConsoleServices, accounts: SipAccounts) -> None:
+        self._options = services.options
+        self._accounts = accounts
+
+    def _failures_max(self) -> int:
+        return int(self._options.get("sipaccount_maxfails"))  # type: ignore[arg-type]
+
+    async def list(self, call: Invocation) -> CommandResult:
+        found = await self._accounts.list(call.text("server"), call.operator.scope_account_id)
+        failures_max = self._failures_max()
+        rows = [
+            (
+                str(one.id),
+                server,
+                one.username,
+                str(one.priority),
+                one.caller_number,
+                "-" if one.credit_micro is None else MONEY.show(one.credit_micro),
+                str(one.failures),
+                moment(one.last_used_at),
+                why_unused(one, failures_max).replace("_", " ") or "in use",
+            )
+            for server, one in found
+        ]
+        heads = (
+            "ID",
+            "SERVER",
+            "USERNAME",
+            "PRIORITY",
+            "NUMBER",
+            "CREDIT",
+            "FAILS",
+            "LAST USED (UTC)",
+            "STATE",
+        )
+        lines = aligned(heads, rows, right=(0, 3, 5, 6)) if rows else ["no accounts at SIP servers"]
+        result = [shown(one, server, failures_max) for server, one in found]
+        return CommandResult(lines, {"sip_accounts": result})
+
+    async def add(self, call: Invocation) -> CommandResult:
+        given = {"priority": "priority", "caller-number": "caller_number", "credit": "credit"}
+        words = [f"{name}={call.text(option)}" for option, name in given.items() if call.text(option)]
+        server = call.text("server")
+        account = await self._accounts.add(
+            server,
+            call.text("username"),
+            call.text("password"),
+            sip_columns(words),
+            call.operator.scope_account_id,
+        )
+        result = shown(account, server, self._failures_max())
+        change = Change("sip_account", str(account.id), None, {**result, "password": "***"})
+        lines = [f"account {account.username} at {server} added, number {account.id}"]
+        return CommandResult(lines, {"sip_account": result}, (change,))
+
+    async def set(self, call: Invocation) -> CommandResult:
+        return await self._change(call, sip_columns(call.many("fields")), call.values["version"])
+
+    async def passwd(self, call: Invocation) -> CommandResult:
+        return await self._change(call, {"password": call.text("password")}, None)
+
+    async def _change(self, call: Invocation, values: Any, version: int | None) -> CommandResult:
+        number = call.number("id")
+        before, after = await self._accounts.change(number, values, call.operator.scope_account_id, version)
+        names = [name for name in after if before[name] != after[name] or name == "password"]
+        lines = [f"{name}: {before[name]} -> {after[name]}" for name in names] or ["nothing changed"]
+        change = Change("sip_account", str(number), dict(before), dict(after))
+        return CommandResult(lines, {"id": number, "fields": dict(after)}, (change,))
+
+    async def delete(self, call: Invocation) -> CommandResult:
+        before = await self._accounts.delete(call.number("id"), call.operator.scope_account_id)
+        gone = shown(before, "", self._failures_max())
+        lines = [f"account {before.username} at SIP server #{before.sip_server_id} deleted"]
+        return CommandResult(
+            lines, {"sip_account": gone}, (Change("sip_account", str(before.id), gone, None),)
+        )
+
+    async def rotate(self, call: Invocation) -> CommandResult:
+        done = dict(await self._accounts.rotate_keys(call.text("step")))
+        keys = plural(len(done["keys"]), "key")
+        lines = [f"{plural(done['resealed'], 'secret')} encrypted anew; {keys}, {done['current']} encrypts"]
+        return CommandResult(lines, done, (Change("secret_key", done["current"], None, done),))

@@ -1,0 +1,148 @@
+"""Phone numbers (DID) in PostgreSQL. Two who allocate at once never get the same one."""
+
+# ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from txpostgres.txpostgres import Cursor
+
+from mizu.accounts.numbers import RANGE_MAX, PhoneNumber
+from mizu.accounts.scope import unknown, visible, visible_many
+from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.store.account_records import matching
+from mizu.store.arrays import texts
+from mizu.store.postgres import Pool
+from mizu.store.text import storable
+
+_COLUMNS = (
+    """n.number, n.account_id, coalesce(a.username, ''), coalesce(h.username, ''), n.allocated_at, n.note"""
+)
+_FROM = """FROM phone_number n LEFT JOIN account a ON a.id = n.account_id
+ LEFT JOIN account h ON h.id = n.holder_id"""
+#: Operators with a scope see the numbers that they may give out, and those of their accounts.
+_SEEN = f"""(%(scope)s::bigint IS NULL OR CASE WHEN n.account_id IS NULL
+ THEN n.holder_id IS NOT NULL AND {visible_many("n.holder_id")} ELSE {visible_many("n.account_id")} END)"""
+_HELD = f"(%(scope)s::bigint IS NULL OR (n.holder_id IS NOT NULL AND {visible_many('n.holder_id')}))"
+_LIST = f"""SELECT {_COLUMNS} {_FROM} WHERE n.number LIKE %(pattern)s AND n.number > %(after)s
+ AND (NOT %(free)s OR n.account_id IS NULL) AND (%(account)s::bigint IS NULL OR n.account_id = %(account)s)
+ AND {_SEEN} ORDER BY n.number LIMIT %(limit)s"""
+_GET = f"SELECT {_COLUMNS} {_FROM} WHERE n.number = %(number)s AND {_SEEN}"
+_ADD = """INSERT INTO phone_number (number, holder_id, note)
+ SELECT unnest(%s::text[]), %s, %s ON CONFLICT DO NOTHING RETURNING number"""
+_ALLOCATE = f"""UPDATE phone_number SET account_id = %(account)s, allocated_at = now() WHERE number = (
+ SELECT n.number FROM phone_number n WHERE n.account_id IS NULL AND {{which}} AND {_HELD}
+ ORDER BY n.number LIMIT 1 FOR UPDATE{{skip}}) AND account_id IS NULL RETURNING number"""
+
+
+class PostgresNumbers:
+    """Phone numbers. ``scope`` is ``Operator.scope_account_id``: numbers of others do not exist."""
+
+    def __init__(self, reports: Pool) -> None:
+        self._reports = reports
+
+    async def list(
+        self, prefix: str, limit: int, after: str, scope: int | None, *, free: bool, account: str
+    ) -> Sequence[PhoneNumber]:
+        """Numbers that begin with ``prefix``, in order, after ``after``. :raise NotFound: the account."""
+        if not prefix.isascii() or not storable(prefix) or not storable(after):
+            return []
+        owner = None
+        if account:
+            match, params = matching(account)
+            sql = f"SELECT a.id FROM account a WHERE {match} AND {visible('a.id')}"
+            rows = await self._reports.query(sql, {**params, "scope": scope})
+            if not rows:
+                raise unknown(account)
+            owner = rows[0][0]
+        for special in "\\%_":
+            prefix = prefix.replace(special, "\\" + special)
+        params = {"pattern": prefix + "%", "after": after, "limit": limit}
+        params.update(free=free, account=owner, scope=scope)
+        return [PhoneNumber(*row) for row in await self._reports.query(_LIST, params)]
+
+    def add(
+        self, numbers: Sequence[str], holder: str, note: str, scope: int | None
+    ) -> Deferred[Sequence[str]]:
+        """
+        Enter numbers. Those that are new; the others stay as they are.
+
+        :param holder: account whose operators may give them out; empty: staff, or the operator's own.
+        """
+        return self._reports.transact(self._add, numbers, holder, note, scope)
+
+    async def _add(
+        self, cursor: Cursor, numbers: Sequence[str], holder: str, note: str, scope: int | None
+    ) -> Sequence[str]:
+        if len(numbers) > RANGE_MAX:
+            raise BadRequest(f"at most {RANGE_MAX} numbers at once")
+        holder_id = await self._account(cursor, holder, scope) if holder else scope
+        await cursor.execute(_ADD, (texts(numbers), holder_id, note))
+        return sorted(row[0] for row in cursor.fetchall())
+
+    def allocate(self, account: str, wanted: str, scope: int | None) -> Deferred[PhoneNumber]:
+        """
+        Give an account a free number.
+
+        :param wanted: the number, or ``PREFIX*`` for the first free one that begins so.
+        :raise NotFound: no such account, no such free number. :raise Conflict: that number is taken.
+        """
+        return self._reports.transact(self._allocate, account, wanted, scope)
+
+    async def _allocate(self, cursor: Cursor, account: str, wanted: str, scope: int | None) -> PhoneNumber:
+        owner = await self._account(cursor, account, scope)
+        any_of = wanted.endswith("*")
+        which = "n.number LIKE %(wanted)s" if any_of else "n.number = %(wanted)s"
+        params: dict[str, Any] = {"account": owner, "scope": scope}
+        params["wanted"] = wanted[:-1] + "%" if any_of else wanted
+        skip = " SKIP LOCKED" if any_of else ""
+        await cursor.execute(_ALLOCATE.format(which=which, skip=skip), params)
+        row = cursor.fetchone()
+        if row is not None:
+            return await self._get(cursor, row[0], scope)
+        if any_of:
+            raise NotFound(f"no number that begins with {wanted[:-1]!r} is free")
+        found = await self._get(cursor, wanted, scope)
+        if found.account_id is None:
+            raise NotFound(f"there is no number {wanted!r} that you may give out")
+        raise Conflict(f"number {wanted} belongs to {found.account} already")
+
+    def free(self, number: str, scope: int | None) -> Deferred[tuple[PhoneNumber, PhoneNumber]]:
+        """Take a number back. Before and after. :raise NotFound: :raise Conflict: it was free."""
+        return self._reports.transact(self._free, number, scope)
+
+    async def _free(self, cursor: Cursor, number: str, scope: int | None) -> tuple[PhoneNumber, PhoneNumber]:
+        before = await self._get(cursor, number, scope, " FOR UPDATE OF n")
+        if before.account_id is None:
+            raise Conflict(f"number {number} is free already")
+        sql = "UPDATE phone_number SET account_id = NULL, allocated_at = NULL WHERE number = %s"
+        await cursor.execute(sql, (number,))
+        return before, PhoneNumber(number, None, "", before.holder, None, before.note)
+
+    def delete(self, number: str, scope: int | None) -> Deferred[PhoneNumber]:
+        """Remove a free number for good. :raise NotFound: :raise Conflict: an account has it."""
+        return self._reports.transact(self._delete, number, scope)
+
+    async def _delete(self, cursor: Cursor, number: str, scope: int | None) -> PhoneNumber:
+        before = await self._get(cursor, number, scope, " FOR UPDATE OF n")
+        if before.account_id is not None:
+            raise Conflict(f"number {number} belongs to {before.account}; 'numbers free' takes it back")
+        await cursor.execute("DELETE FROM phone_number WHERE number = %s", (number,))
+        return before
+
+    async def _get(self, cursor: Cursor, number: str, scope: int | None, lock: str = "") -> PhoneNumber:
+        await cursor.execute(_GET + lock, {"number": number, "scope": scope})
+        row = cursor.fetchone()
+        if row is None:
+            raise NotFound(f"there is no number {number!r}")
+        return PhoneNumber(*row)
+
+    async def _account(self, cursor: Cursor, who: str, scope: int | None) -> int:
+        match, params = matching(who)
+        sql = f"SELECT a.id FROM account a WHERE {match} AND {visible('a.id')} FOR KEY SHARE OF a"
+        await cursor.execute(sql, {**params, "scope": scope})
+        row = cursor.fetchone()
+        if row is None:
+            raise unknown(who)
+        return int(row[0])

@@ -1,0 +1,233 @@
+"""Accounts that we have at SIP servers, in PostgreSQL; their passwords sealed (``mizu.accounts.sealing``)."""
+
+# ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from txpostgres.txpostgres import Cursor
+
+from mizu.accounts.kinds import Value
+from mizu.accounts.rotation import SipAccount
+from mizu.accounts.scope import unknown, visible
+from mizu.accounts.sealing import KeyFile
+from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.model import AccountType
+from mizu.store.account_records import AccountRecords, matching
+from mizu.store.arrays import texts
+from mizu.store.postgres import Pool, UniqueViolation
+
+_COLUMNS = """s.id, s.sip_server_id, s.username, s.password_sealed, s.caller_number, s.credit_micro,
+ s.enabled, s.failures, s.last_used_at, s.priority, s.version, a.username"""
+_FROM = "FROM sip_account s JOIN account a ON a.id = s.sip_server_id"
+_ORDER = "ORDER BY a.username, s.priority DESC, s.last_used_at NULLS FIRST, s.id LIMIT 10000"
+_ONE = f"SELECT {_COLUMNS} {_FROM} WHERE s.id = %(id)s AND {visible('s.sip_server_id')}"
+_OF_SERVER = f"SELECT {_COLUMNS} {_FROM} WHERE s.sip_server_id = %(server)s {_ORDER}"
+#: Fields that ``change`` takes, by column.
+CHANGEABLE = ("username", "password", "caller_number", "credit_micro", "enabled", "failures", "priority")
+_USED = "UPDATE sip_account SET last_used_at = now() WHERE id = %s"
+_FAILED = "UPDATE sip_account SET failures = failures + 1 WHERE id = %s"
+_SUCCEEDED = "UPDATE sip_account SET failures = 0 WHERE id = %s AND failures <> 0"
+_CHARGED = "UPDATE sip_account SET credit_micro = greatest(0, credit_micro - %s) WHERE id = %s"
+RESEAL_BATCH = 500
+
+
+class PostgresSipAccounts:
+    """Accounts at SIP servers. ``scope`` is ``Operator.scope_account_id``."""
+
+    def __init__(self, reports: Pool, keys: KeyFile, records: AccountRecords) -> None:
+        self._reports = reports
+        self._keys = keys
+        self._records = records
+
+    async def list(self, server: str, scope: int | None) -> Sequence[tuple[str, SipAccount]]:
+        """Username of the SIP server and the account without password, in the order of use. Empty: of all."""
+        where, params = "true", dict[str, object](scope=scope)
+        if server:
+            match, named = matching(server)
+            where, params = match, {**named, "scope": scope}
+        sql = f"SELECT {_COLUMNS} {_FROM} WHERE {where} AND {visible('s.sip_server_id')} {_ORDER}"
+        rows = await self._reports.query(sql, params)
+        if not rows and server:
+            await self._records.get(server, scope)
+        return [(row[11], _account(row)) for row in rows]
+
+    async def for_calls(self, sip_server_id: int) -> Sequence[SipAccount]:
+        """With passwords, for routing. :raise SealBroken: the key file lacks a key."""
+        keys = self._keys()
+        rows = await self._reports.query(_OF_SERVER, {"server": sip_server_id})
+        return [_account(row, keys.open(row[3])) for row in rows]
+
+    def add(
+        self, server: str, username: str, password: str, values: Mapping[str, Value], scope: int | None
+    ) -> Deferred[SipAccount]:
+        """:raise NotFound: the SIP server. :raise Conflict: it has that username. :raise BadRequest:"""
+        return self._reports.transact(self._add, server, username, password, values, scope)
+
+    async def _add(
+        self,
+        cursor: Cursor,
+        server: str,
+        username: str,
+        password: str,
+        values: Mapping[str, Value],
+        scope: int | None,
+    ) -> SipAccount:
+        match, params = matching(server)
+        sql = f"SELECT a.id, a.type FROM account a WHERE {match} AND {visible('a.id')}"
+        await cursor.execute(sql, {**params, "scope": scope})
+        found = cursor.fetchone()
+        if found is None:
+            raise unknown(server)
+        if found[1] != AccountType.SIP_SERVER:
+            raise BadRequest(f"{server} is a {AccountType(found[1]).name.lower()}, not a sip_server")
+        columns = self._sealed({**values, "username": username, "password": password})
+        columns["sip_server_id"] = found[0]
+        names = ", ".join(columns)
+        places = ", ".join(f"%({name})s" for name in columns)
+        try:
+            await cursor.execute(f"INSERT INTO sip_account ({names}) VALUES ({places}) RETURNING id", columns)
+        except UniqueViolation:
+            raise Conflict(f"{server} has an account {username!r} already") from None
+        return _account(await self._find(cursor, cursor.fetchone()[0], scope))
+
+    def change(
+        self, number: int, values: Mapping[str, Value], scope: int | None, version: int | None
+    ) -> Deferred[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        """The changed fields before and after, a password as ``***``. :raise NotFound: :raise Conflict:"""
+        return self._reports.transact(self._change, number, values, scope, version)
+
+    async def _change(
+        self, cursor: Cursor, number: int, values: Mapping[str, Value], scope: int | None, version: int | None
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        row = await self._find(cursor, number, scope)
+        if version is not None and row[10] != version:
+            raise Conflict(f"SIP account {number} is at version {row[10]}: somebody changed it meanwhile")
+        columns = self._sealed(values)
+        sets = "".join(f"{name} = %({name})s, " for name in columns)
+        sql = f"UPDATE sip_account SET {sets}version = version + 1 WHERE id = %(id)s"
+        try:
+            await cursor.execute(sql, {**columns, "id": number})
+        except UniqueViolation:
+            raise Conflict(f"{row[11]} has an account {values['username']!r} already") from None
+        before, after = _account(row), _account(await self._find(cursor, number, scope))
+        shown = [name for name in values if name != "password"]
+        hidden = {"password": "***"} if "password" in values else {}
+        return (
+            {**{name: getattr(before, name) for name in shown}, **hidden},
+            {**{name: getattr(after, name) for name in shown}, **hidden},
+        )
+
+    def delete(self, number: int, scope: int | None) -> Deferred[SipAccount]:
+        """The account as it was. :raise NotFound:"""
+        return self._reports.transact(self._delete, number, scope)
+
+    async def _delete(self, cursor: Cursor, number: int, scope: int | None) -> SipAccount:
+        before = _account(await self._find(cursor, number, scope))
+        await cursor.execute("DELETE FROM sip_account WHERE id = %s", (number,))
+        return before
+
+    async def _find(self, cursor: Cursor, number: int, scope: int | None) -> Sequence[Any]:
+        await cursor.execute(_ONE + " FOR UPDATE OF s", {"id": number, "scope": scope})
+        row: Sequence[Any] | None = cursor.fetchone()
+        if row is None:
+            raise NotFound(f"there is no SIP account {number}")
+        return row
+
+    def _sealed(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        columns = {name: value for name, value in values.items() if name != "password"}
+        for name in values:
+            if name not in CHANGEABLE:
+                raise BadRequest(f"there is no field {name!r}; known: {', '.join(CHANGEABLE)}")
+        if "password" in values:
+            columns["password_sealed"] = self._keys().seal(str(values["password"]))
+        return columns
+
+    # ------------------------------------------------------------ calls
+
+    def used(self, number: int) -> Deferred[None]:
+        """A call is sent with it."""
+        return self._reports.operate(_USED, (number,))
+
+    def failed(self, number: int) -> Deferred[None]:
+        """A call with it failed, by the account's own fault."""
+        return self._reports.operate(_FAILED, (number,))
+
+    def succeeded(self, number: int) -> Deferred[None]:
+        """A call with it was answered."""
+        return self._reports.operate(_SUCCEEDED, (number,))
+
+    def charged(self, number: int, amount_micro: int) -> Deferred[None]:
+        """A call with it cost so much."""
+        return self._reports.operate(_CHARGED, (amount_micro, number))
+
+    # ------------------------------------------------------------ keys
+
+    async def rotate_keys(self, step: str) -> Mapping[str, Any]:
+        """
+        ``add`` a key that opens only, ``reseal`` everything with the newest key, ``drop`` the old ones; or
+        ``all`` three, for one node alone. What is left when a step is interrupted can be opened still.
+
+        :raise Conflict: ``drop`` while something is sealed with an old key.
+        """
+        sealed = 0
+        if step in ("add", "all"):
+            self._keys.add()
+        if step in ("reseal", "all"):
+            self._keys.promote()
+            sealed = await self._reseal()
+        if step in ("drop", "all"):
+            waiting = (await self._reports.query(_WAITING, {"current": self._keys().current + ":%"}))[0][0]
+            if waiting:
+                raise Conflict(f"{waiting} secrets are sealed with other keys; 'reseal' first")
+            self._keys.drop_old()
+        keys = self._keys()
+        return {"step": step, "resealed": sealed, "keys": list(keys.ids), "current": keys.current}
+
+    async def _reseal(self) -> int:
+        done = 0
+        for batch in (self._records.reseal, self._reseal_batch):
+            while count := await batch(RESEAL_BATCH):
+                done += count
+        return done
+
+    def _reseal_batch(self, batch: int) -> Deferred[int]:
+        return self._reports.transact(self._reseal_some, batch)
+
+    async def _reseal_some(self, cursor: Cursor, batch: int) -> int:
+        keys = self._keys()
+        await cursor.execute(
+            "SELECT id, password_sealed FROM sip_account WHERE password_sealed <> '' "
+            "AND NOT password_sealed LIKE %s ORDER BY id LIMIT %s FOR UPDATE",
+            (keys.current + ":%", batch),
+        )
+        rows = cursor.fetchall()
+        if rows:
+            sealed = texts([keys.seal(keys.open(row[1])) for row in rows])
+            await cursor.execute(
+                "UPDATE sip_account s SET password_sealed = n.sealed "
+                "FROM unnest(%s::bigint[], %s::text[]) n (id, sealed) WHERE s.id = n.id",
+                ([row[0] for row in rows], sealed),
+            )
+        return len(rows)
+
+
+_WAITING = """SELECT (SELECT count(*) FROM sip_account
+ WHERE password_sealed <> '' AND NOT password_sealed LIKE %(current)s)
+ + (SELECT count(*) FROM account WHERE pin_sealed <> '' AND NOT pin_sealed LIKE %(current)s)"""
+
+
+def _account(row: Sequence[Any], password: str = "") -> SipAccount:
+    return SipAccount(
+        id=row[0],
+        sip_server_id=row[1],
+        username=row[2],
+        password=password,
+        caller_number=row[4],
+        credit_micro=row[5],
+        enabled=row[6],
+        failures=row[7],
+        last_used_at=row[8],
+        priority=row[9],
+    )
