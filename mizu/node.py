@@ -146,7 +146,12 @@ class Node:
         )
         timers = TimerSettings(sip.t1_s, sip.t2_s, sip.t4_s)
         layer = TransactionLayer(
-            self.core, self._deadlines, clock.mono_s, timers=timers, limit=limits.transactions
+            self.core,
+            self._deadlines,
+            clock.mono_s,
+            timers=timers,
+            limit=limits.transactions,
+            transports=self._transports,
         )
         layer.is_known = doorman.is_known
         self.core.layer = self._layer = layer
@@ -159,6 +164,7 @@ class Node:
             domains=sip.domains,
             is_self=self._is_self,
             server_name=sip.user_agent,
+            on_answer=metrics.registration_answered,
         )
         routers = pluginset.build_routers(config, plugins)
         self._echo_routers = [router for _, router in routers if isinstance(router, EchoRouter)]
@@ -185,6 +191,7 @@ class Node:
             deadlines=self._deadlines,
             config=config,
             node=store.node,
+            metrics=metrics,
         )
         self._switchboard.on_unknown_number = doorman.unknown_number
         self._transports.sink = self.core
@@ -230,10 +237,23 @@ class Node:
         board.section("connections", self._transports.connections.counts)
         board.section("registrations", lambda: {"contacts": len(self._locations)})
         board.section("calls", self._switchboard.counts)
+        board.section("dialogs", self._switchboard.dialog_counts)
+        board.feed(self._count_messages)
         board.section("authorization", self._authorizer.counts)
         board.section("bans", self._doorman.counts)
         board.section("timers", lambda: len(self._deadlines))
         board.section("dropped", lambda: dict(self._gate.dropped))
+
+    def _count_messages(self, metrics: Metrics) -> None:
+        """What the parts count by themselves, brought over when somebody wants to see it."""
+        tallies, transports = self._layer.tallies, self._transports.counts()
+        metrics.responses[:] = tallies.responses_out
+        metrics.messages_sent = (
+            sum(tallies.responses_out) + sum(tallies.requests_out.values()) + tallies.repeated_out
+        )
+        metrics.bytes_received, metrics.bytes_sent = transports["received_bytes"], transports["sent_bytes"]
+        metrics.messages_dropped = sum(self._gate.dropped.values())
+        metrics.calls_refused = self._switchboard.refused_busy
 
     def _transports_facts(self) -> dict[str, Any]:
         return {"listen": self.addresses, **self._transports.counts()}

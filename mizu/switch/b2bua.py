@@ -17,6 +17,7 @@ from mizu.config import Config
 from mizu.errors import CallRefused, MizuError, StoreBusy
 from mizu.interfaces import ICallStore, IClock, IRouter
 from mizu.model import Account, AccountType, CallAnswered, CallClosed, CallOpened, CallRequest, Route
+from mizu.observe import Metrics
 from mizu.sip.flow import Flow, Transports
 from mizu.sip.message import Request, Response
 from mizu.sip.outgoing import RequestSender
@@ -87,15 +88,18 @@ class Switchboard:
         deadlines: DeadlineHeap,
         config: Config,
         node: str = "",
+        metrics: Metrics | None = None,
     ) -> None:
         """
         :param routers: (name, router) in the order of use.
         :param calls: the store of call rows.
         :param node: name of this process in call rows.
+        :param metrics: told how calls go (RFC 6076).
         """
         self.layer = layer
         self.sender = sender
         self.deadlines = deadlines
+        self.metrics = metrics or Metrics()
         self.timers: TimerSettings = layer.timers
         self.settings = settings_of(config, node)
         self.now: Callable[[], float] = clock.mono_s
@@ -128,13 +132,15 @@ class Switchboard:
         return self._calls
 
     def counts(self) -> dict[str, int]:
-        """Calls by state, and dialogs."""
+        """Calls by state."""
         found = {state.name.lower(): 0 for state in CallState if state is not CallState.OVER}
         for call in self._calls.values():
             found[call.state.name.lower()] += 1
-        found["dialogs"] = len(self._dialogs)
-        found["messages"] = len(self.pager)
         return found
+
+    def dialog_counts(self) -> dict[str, int]:
+        """Dialogs, and MESSAGEs on their way."""
+        return {"dialogs": len(self._dialogs), "messages": len(self.pager)}
 
     def drop(self, call_id: str, by: str) -> bool:
         """End a call. :param by: ``operator`` or ``switch``. :return: whether there was such a call."""
@@ -232,6 +238,8 @@ class Switchboard:
         """Refuse a request that made no call."""
         if tx.cancelled and status != 487:
             status, reason, fields = 487, None, ()
+        if tx.request.method == "INVITE" and not tx.request.to.tag:
+            self.metrics.session_answered(status, 0.0)
         tx.respond(tx.request.reply(status, reason, to_tag=self.token(), fields=[*fields, *self._server()]))
 
     def _busy(self, tx: ServerTransaction, retry_after_s: int) -> None:

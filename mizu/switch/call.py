@@ -127,6 +127,11 @@ class Call:
         self.patience_s = float("inf")  #: the caller wants to wait no longer (Expires, RFC 3261 13.3.1)
         self.told = False  #: the caller has been told that somebody answered
 
+    @property
+    def rang(self) -> bool:
+        """Has the caller heard of anybody who rings?"""
+        return self._ring_at is not None
+
     def age_s(self, now_s: float) -> float:
         """Since the INVITE came, by the monotonic clock."""
         return now_s - self._setup_s
@@ -296,6 +301,8 @@ class Call:
     def _progress(self, leg: CalleeLeg, early: Early | None, response: Response) -> None:
         if self._ring_at is None:
             self._ring_at = self.ports.wall()
+            if self.caller_leg is not None:
+                self.ports.metrics.session_indicated(self.age_s(self.ports.now()))
         body = leg.as_seen_by_caller(response)
         self.caller.provisional(leg, early, response, body)
 
@@ -444,6 +451,7 @@ class Call:
         talking = self.told
         if talking:
             status, reason = 200, None
+            ports.metrics.session_ended(self.talk_s(ports.now()), completed=cause == "answered")
         self.outcome = Outcome(ports.wall(), ports.now(), ended_by, cause, status, reason or "")
         bye: list[Field] = [(name, name.lower(), value) for name, value in goodbye]
         if not talking:

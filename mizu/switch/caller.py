@@ -239,6 +239,10 @@ class CallerLeg(Leg):
                 fields.append(("Require", "timer"))
         self.state = LegState.UP
         self.call.told = True
+        age_s = self.call.age_s(self.ports.now())
+        if not self.call.rang:
+            self.ports.metrics.session_indicated(age_s)
+        self.ports.metrics.session_answered(200, age_s)
         self.agree(self.interval)
         self.accept_invite(self.tx, self._reply(200, dialog, fields, body), on_ack)
 
@@ -269,6 +273,7 @@ class CallerLeg(Leg):
         self._held_answer = None
         if not self.tx.final_sent and self.dialog is not None:
             self.tx.respond(self._reply(status, self.dialog, [*fields, *self.server_fields()], b"", reason))
+            self.ports.metrics.session_answered(status, self.call.age_s(self.ports.now()))
         self.finish()
 
     def finish(self) -> None:

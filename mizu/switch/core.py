@@ -129,7 +129,7 @@ class SipCore:
         if request is None or request.method == "ACK":
             return
         fields = self._server
-        if bad.sip_status == 405:
+        if bad.sip_status in (405, 501):
             fields = (*fields, ("Allow", ALLOW))
         self._reply_stateless(request, flow, bad.sip_status, fields, str(bad) or None)
 
@@ -198,6 +198,7 @@ class SipCore:
         if refusal is not None:
             status, reason, extra = refusal
             self._reply_stateless(request, flow, status, (*extra, *self._server), reason)
+            self._count(method, status)
             return True
         if policy in FIXED:
             status, headers = FIXED[policy]
@@ -215,7 +216,15 @@ class SipCore:
         if challenge is None:
             return False
         self._reply_stateless(request, flow, challenge.status, (*challenge.fields, *self._server))
+        self._count(method, challenge.status)
         return True
+
+    def _count(self, method: str, status: int) -> None:
+        """What is answered at once counts as well (RFC 6076)."""
+        if method == "REGISTER":
+            self._metrics.registration_answered(status, 0.0)
+        elif method == "INVITE":
+            self._metrics.session_answered(status, 0.0)
 
     def _answer_options(self, request: Request, flow: Flow) -> None:
         """RFC 3261 11.2. The same for every user part, so that names cannot be probed."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mizu.switch.call import Call
     from mizu.switch.caller import CallerLeg
 
-#: An invitation, and the function that makes our From from a tag. Named here because annotations of a function
-#: inside a function are worked out for each call.
+#: An invitation, and the function that makes our From from a tag. Named here, because the annotations of a
+#: function inside a function are worked out for each call.
 Invited = tuple[Invitation, Callable[[str], str]]
 
 #: Of an INVITE without Max-Forwards (RFC 3261 16.6, step 3).
@@ -59,9 +59,7 @@ def forwards(request: Request, ceiling: int) -> int:
     return min((MAX_FORWARDS_DEFAULT if given is None else given) - 1, ceiling)
 
 
-def inviter(
-    ports: Ports, call: "Call", caller: "CallerLeg", account: Account
-) -> Callable[[Route], Invited]:
+def inviter(ports: Ports, call: "Call", caller: "CallerLeg", account: Account) -> Callable[[Route], Invited]:
     """Makes, for a route, the invitation and the function that makes our From from a tag."""
     request = caller.tx.request
     settings = ports.settings

@@ -46,6 +46,7 @@ class Leg:
         "_agreed_s",
         "_bye_after_ack",
         "_bye_fields",
+        "_bye_s",
         "_expire",
         "account",
         "allow",
@@ -98,6 +99,7 @@ class Leg:
         self.refer_count = 0
         self.detached = False  #: transferred away: what it does no longer touches the call
         self._bye_after_ack = False
+        self._bye_s = 0.0
         self._bye_fields: Sequence[Field] = ()
 
     # ------------------------------------------------------------ whose request is it
@@ -318,9 +320,12 @@ class Leg:
 
     def _send_bye(self) -> None:
         self._bye_after_ack = False
+        self._bye_s = self.ports.now()
         self.send("BYE", self._bye_fields, done=self._bye_done)
 
     def _bye_done(self, status: int, response: Response | None) -> None:
+        if response is not None:
+            self.ports.metrics.bye_answered(self.ports.now() - self._bye_s)
         # Whatever the party says, for us it is over: 481 and silence are answers to a BYE, too.
         self.finish()
 

@@ -56,6 +56,7 @@ def bye(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
         leg.call.caller_cancelled(passed_pairs(tx.request, BYE))
         return
     leg.reply(tx, 200)
+    leg.ports.metrics.bye_answered(0.0)  # at once, by the switch itself
     crossing = leg.state is LegState.LEAVING
     fields = passed(tx.request, BYE)
     leg.stop_answer()

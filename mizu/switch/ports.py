@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from mizu.model import Account, CallAnswered, CallClosed, CallOpened
+from mizu.observe import Metrics
 from mizu.sip.dialog import Dialog
 from mizu.sip.flow import Flow
 from mizu.sip.outgoing import RequestSender
@@ -57,6 +58,7 @@ class Ports(Protocol):
     settings: SwitchSettings
     sender: RequestSender
     deadlines: DeadlineHeap
+    metrics: Metrics
     timers: TimerSettings
     now: Callable[[], float]  #: monotonic seconds
 

@@ -47,6 +47,7 @@ class Registrar:
     :param domains: lower-case host names that are ours; empty: every name is. Our own addresses always are.
     :param is_self: whether host and port are one of our listeners; the one a REGISTER came to is known.
     :param on_change: called with (address of record, whether it is registered now) when that changes.
+    :param on_answer: called with each answer's status and the seconds since its REGISTER came.
     """
 
     log = Logger()
@@ -64,6 +65,7 @@ class Registrar:
         server_name: str = "",
         flow_timer_s: int = FLOW_TIMER_S,
         on_change: Callable[[str, bool], None] = _nobody,
+        on_answer: Callable[[int, float], None] = _nobody,
     ) -> None:
         self._locations = locations
         self._store = store
@@ -75,6 +77,8 @@ class Registrar:
         self._server: Fields = (("Server", server_name),) if server_name else ()
         self._flow_timer_s = flow_timer_s
         self._on_change = on_change
+        self._on_answer = on_answer
+        self._came_s = 0.0  # when the REGISTER came that is being answered
         self._tag_prefix = token_hex(4)
         self._tag_number = count()
         self._date_second = 0
@@ -86,6 +90,7 @@ class Registrar:
     def register(self, tx: ServerTransaction) -> None:
         """Answer one REGISTER, now or when the account store has answered. Never raises."""
         request = tx.request
+        self._came_s = came_s = self._clock.mono_s()
         try:
             if self._domains and not self._is_ours(request.request_uri, tx.flow):
                 self._reply(tx, 403, "Not Our Domain")  # RFC 3261 10.3 step 1: we forward for nobody
@@ -100,10 +105,11 @@ class Registrar:
         except Exception:
             self._failed(None, tx)
             return
-        ensureDeferred(self._authorize(tx)).addErrback(self._failed, tx)
+        ensureDeferred(self._authorize(tx, came_s)).addErrback(self._failed, tx)
 
-    async def _authorize(self, tx: ServerTransaction) -> None:
+    async def _authorize(self, tx: ServerTransaction, came_s: float) -> None:
         decision = await self._authorizer.authorize(tx.request, tx.flow)
+        self._came_s = came_s
         if tx.final_sent:
             return  # the transaction ended while the store was asked
         try:
@@ -266,6 +272,7 @@ class Registrar:
         self, tx: ServerTransaction, status: int, reason: str | None = None, fields: Fields = ()
     ) -> None:
         self.answers[status] = self.answers.get(status, 0) + 1
+        self._on_answer(status, self._clock.mono_s() - self._came_s)
         tag = f"{self._tag_prefix}{next(self._tag_number):x}"
         tx.respond(tx.request.reply(status, reason, to_tag=tag, fields=(*fields, *self._server)))
 

@@ -87,6 +87,7 @@ HISTOGRAMS: tuple[tuple[str, str, tuple[tuple[str, Mapping[str, str]], ...]], ..
 GAUGES = {
     "transactions": ("mizu_transactions", "kind", "open SIP transactions"),
     "calls": ("mizu_calls", "state", "calls in progress"),
+    "dialogs": ("mizu_dialogs", "kind", "dialogs of calls, and MESSAGEs on their way"),
     "registrations": ("mizu_registrations", "kind", "live registrations"),
     "database": ("mizu_database", "what", "numbers of the database connection"),
     "bans": ("mizu_bans", "kind", "bans in force"),

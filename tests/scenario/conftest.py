@@ -59,12 +59,13 @@ class World:
             counts=NonceCounts(1000),
             clock=self.clock,
         )
+        self.metrics = Metrics()
         self.core = SipCore(
             authorizer=self.authorizer,
             domains=frozenset(domains),
             server_name="mizu",
             tag_key=b"t" * 32,
-            metrics=Metrics(),
+            metrics=self.metrics,
         )
         self.transports = wire.host(
             f"udp:{SERVER_HOST}:5060", f"tcp:{SERVER_HOST}:5060", sink=self.core.message_received, name="mizu"
@@ -84,6 +85,7 @@ class World:
             deadlines=self.clock.deadlines,
             config=self.config,
             node="test",
+            metrics=self.metrics,
         )
         self.core.layer = self.layer
         self.core.registrar = Registrar(
@@ -92,6 +94,7 @@ class World:
             self.authorizer,
             RegistrationRules(),
             self.clock,
+            on_answer=self.metrics.registration_answered,
         )
         self.core.switchboard = self.board
         self.core.ready = True

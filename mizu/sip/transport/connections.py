@@ -71,6 +71,8 @@ class Connections:
         self.limits = limits
         self.trace: Trace | None = None
         self.messages = 0  #: received over all connections
+        self.received_bytes = 0  #: of streams, TLS not counted
+        self.sent_bytes = 0  #: of streams, TLS not counted
         self.refused = 0  #: connections that were not accepted
         self.shed = 0  #: silent ones dropped for newcomers
         self._local_towards = local_towards

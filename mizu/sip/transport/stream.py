@@ -46,6 +46,8 @@ class Owner(Shape):
     report: TransportReport
     limits: LimitsConfig
     messages: int
+    received_bytes: int
+    sent_bytes: int
     trace: Trace | None
 
     def now(self) -> float:
@@ -158,6 +160,7 @@ class StreamTransport(Protocol):
         if on_error is not None:
             self._recent.append(on_error)
         self.transport.write(data)
+        self._owner.sent_bytes += len(data)
         if self._blocked_bytes >= 0:
             self._blocked_bytes += len(data)
             if self._blocked_bytes + _TRANSPORT_BUFFER_BYTES > self._owner.limits.connection_buffer_bytes:
@@ -200,6 +203,7 @@ class StreamTransport(Protocol):
         if self.state is not State.OPEN:
             return
         self._active_s = self._owner.now()
+        self._owner.received_bytes += len(data)
         self._recent.clear()
         try:
             events = self._framer.feed(data)

@@ -232,6 +232,8 @@ class TransportTable:
         udp = [one for one, _ in self._udp]
         return {
             "datagrams": sum(one.received for one in udp),
+            "received_bytes": sum(one.received_bytes for one in udp) + self.connections.received_bytes,
+            "sent_bytes": sum(one.sent_bytes for one in udp) + self.connections.sent_bytes,
             "keepalives": sum(one.keepalives for one in udp),
             "refused": sum(one.refused for one in udp),
             "malformed": self.report.garbage,

@@ -86,6 +86,7 @@ class UdpFlow:
 
     def send(self, data: bytes, on_error: Callable[[str], None] | None = None) -> None:
         """See :meth:`mizu.sip.flow.Flow.send`."""
+        self._udp.sent_bytes += len(data)
         try:
             self._udp.sendto(data, self._to)
         except OSError as error:
@@ -136,6 +137,8 @@ class DatagramTransport(sip.Base):
         self.port = 0  #: bound port
         self.listener = ""  #: ``udp:HOST:PORT``
         self.received = 0  #: datagrams that went to the parser
+        self.received_bytes = 0  #: of these
+        self.sent_bytes = 0  #: of all messages
         self.keepalives = 0
         self.refused = 0  #: datagrams the guard did not admit
 
@@ -166,6 +169,7 @@ class DatagramTransport(sip.Base):
             self.refused += 1
             return
         self.received += 1
+        self.received_bytes += size_bytes
         if self._trace is not None:
             self._traced("in", addr, datagram)
         try:
