@@ -1,0 +1,1 @@
+"""Authorization of Mizu by a web service."""
