@@ -1,6 +1,7 @@
 """The session flows of RFC 3665 section 3 with the switch in the place of the proxies, each also with every
-single message lost, doubled or late. What 3.2, 3.4 and 3.6 vary (several proxies, a gateway in front) is all
-one to a back-to-back user agent; 3.3 (authentication) is part of every flow here."""
+single message lost, doubled or late. What 3.2 and 3.5 vary (several proxies, an ALG in front) is all one to a
+back-to-back user agent; 3.3 (authentication) is part of every flow here; the SDP in ACK of 3.6 is
+``test_delayed_offer`` in ``test_call_dialog.py``, under the same faults."""
 
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_3_1_to_3_3_successful_session(World: Any, talk: Any, who: str) -> None:
     run_with_each_fault(scenario)
 
 
-def test_3_5_session_via_a_failed_first_route(World: Any) -> None:
+def test_3_4_session_via_a_failed_first_route(World: Any) -> None:
     """The first trunk is silent; the call goes over the second without the caller noticing."""
 
     def scenario(wire: FakeWire) -> None:
