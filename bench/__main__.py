@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench import load
+from bench import inprocess, load
 from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_injection
 
 #: First rate tried, by peer and work.
@@ -21,7 +21,7 @@ START = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", choices=["compare", "rate", "latency", "memory"])
+    parser.add_argument("what", choices=["compare", "rate", "latency", "memory", "profile", "held"])
     parser.add_argument("--peers", default="mizu,kamailio,sippy")
     parser.add_argument(
         "--works", default="w1,w2,w3", help="w1 OPTIONS, w2 digest REGISTER, w3 digest call with CDR"
@@ -35,9 +35,20 @@ def main() -> None:
     parser.add_argument("--generator-cpu", default="1", help="processor of SIPp")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "mizu-bench")
     parser.add_argument("--out", type=Path, help="append one JSON line a result")
+    parser.add_argument("--rounds", type=int, default=40, help="of profile")
+    parser.add_argument("--top", type=int, default=30, help="functions that profile shows; 0: none")
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
     options.scratch.chmod(0o755)
+    if options.what in ("profile", "held"):
+        for work in options.works.split(","):
+            if options.what == "profile":
+                load.record(
+                    options.out, inprocess.measure(work, options.scratch, options.rounds, options.top)
+                )
+            elif work != "w1":
+                load.record(options.out, inprocess.held(work, options.scratch, options.count))
+        return
     print(f"{load.sipp_version()}, {load.processors()} processors", flush=True)
     users = write_injection(options.scratch / "users.csv", options.users)
     cluster = Cluster(options.scratch / "pg", cpu=options.server_cpu)
