@@ -1,0 +1,79 @@
+"""The ban store in memory, and an export that writes down what it is told."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from zope.interface import implementer
+
+from mizu.errors import StoreBusy
+from mizu.interfaces import IBanAdministration, IBanExport, IBanStore
+from mizu.model import BanRecord, TrustedAddress
+
+
+@implementer(IBanStore, IBanAdministration)
+class MemoryBanStore:
+    """Everything written at once. ``busy``: the database is away."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, BanRecord] = {}
+        self.white: dict[str, TrustedAddress] = {}
+        self.busy = False
+
+    def _check(self) -> None:
+        if self.busy:
+            raise StoreBusy("the database is down")
+
+    async def load(self) -> Sequence[BanRecord]:
+        self._check()
+        return list(self.rows.values())
+
+    async def find(self, targets: Sequence[str]) -> Sequence[BanRecord]:
+        self._check()
+        return [self.rows[target] for target in targets if target in self.rows]
+
+    def put(self, ban: BanRecord) -> None:
+        self.rows[ban.target] = ban
+
+    def remove(self, target: str) -> None:
+        self.rows.pop(target, None)
+
+    async def flush(self) -> None:
+        self._check()
+
+    async def clear(self) -> int:
+        self._check()
+        count = len(self.rows)
+        self.rows.clear()
+        return count
+
+    async def trusted(self) -> Sequence[TrustedAddress]:
+        self._check()
+        return list(self.white.values())
+
+    async def trust(self, target: str, note: str, by: str) -> None:
+        self._check()
+        self.white[target] = TrustedAddress(target, note, by, datetime(2026, 3, 1, tzinfo=UTC))
+
+    async def distrust(self, target: str) -> bool:
+        self._check()
+        return self.white.pop(target, None) is not None
+
+
+@implementer(IBanExport)
+class RecordingExport:
+    """``told`` has what it was told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def ban(self, target: str, duration_s: float | None) -> None:
+        self.told.append(("ban", target, None if duration_s is None else round(duration_s)))
+
+    def unban(self, target: str) -> None:
+        self.told.append(("unban", target))
+
+    def begin(self, bans: Sequence[tuple[str, float | None]]) -> None:
+        self.told.append(("begin", [target for target, _ in bans]))
+
+    def close(self) -> None:
+        self.told.append(("close",))
