@@ -14,6 +14,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 import mizu
 from mizu import pluginset
+from mizu.auth.dry_run import Probe
 from mizu.auth.interfaces import IKeptFresh
 from mizu.auth.request import Authorizer
 from mizu.config import Config
@@ -221,6 +222,7 @@ class Node:
             tokens=store.operators,
             audit=store.audit,
             guard=Desk(doorman, clock),
+            auth=Probe(backends),
         )
         store.audit.keep_days = lambda: int(self.options.get("auditkeepdays"))
         self.commands = command_table(self.services)

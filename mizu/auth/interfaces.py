@@ -1,6 +1,6 @@
 """What an authorization backend may provide beside ``mizu.interfaces.IAuthBackend``, if it likes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from zope.interface import Interface
 
@@ -39,3 +39,10 @@ class IKeptFresh(Interface):
 
     def sweep() -> None:
         """Called each second."""
+
+
+class IExplains(Interface):
+    """A backend that can say why it knows somebody or does not, for ``authtest``."""
+
+    def explain(query: AuthQuery) -> Awaitable[Sequence[str]]:
+        """Sentences for operators, without secrets. Changes nothing. :raise StoreBusy:"""

@@ -237,6 +237,31 @@ class RuleIndex:
                 found |= self._prefixes.get(called[:length], set())
         return found
 
+    def explain(self, query: AuthQuery, *, open_relay: bool) -> list[str]:
+        """Sentences on every rule that comes near this request."""
+        told = []
+        for place in self.table.find(query.source_host):
+            rule = place.rule
+            where = f"{place.network.with_prefixlen}" + (f" ({place.name})" if place.name else "")
+            what = refusal_of(place, query) or "matches"
+            told.append(f"{where} is an address of {rule.username} (auth_type {int(rule.auth_type)}): {what}")
+        if query.method != "REGISTER":
+            told += [
+                f"the called number begins with the tech prefix of {username} (auth_type 2): matches"
+                for username in sorted(self._by_prefix(query.called_number))
+            ]
+        claimed = self._rules.get(query.caller_number)
+        if claimed is not None and claimed.auth_type is AuthType.USERNAME:
+            told.append(f"{claimed.username} needs no more than its name (auth_type 5)")
+        elif claimed is not None and claimed.auth_type in BY_ADDRESS:
+            places = ", ".join(str(place.network) for place in self.places_of(claimed.username)[:10])
+            told.append(f"{claimed.username} sends from {places or 'nowhere: it has no address that counts'}")
+        for username in sorted(self._relays):
+            state = "takes what nobody else does" if open_relay else "off: option enforcestrongauth is on"
+            told.append(f"{username} is an open relay (auth_type 0): {state}")
+        told += [f"{name}: {self.problems[name]}" for name in (query.caller_number,) if name in self.problems]
+        return told
+
     def places_of(self, username: str) -> Sequence[Place]:
         """The addresses of an account, those of its domain names included."""
         return self._places.get(username, ())

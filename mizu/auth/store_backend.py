@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from zope.interface import alsoProvides, implementer
 
-from mizu.auth.interfaces import IByUsername, IKeptFresh, ISelectsAtOnce
+from mizu.auth.interfaces import IByUsername, IExplains, IKeptFresh, ISelectsAtOnce
 from mizu.auth.rule_feed import RuleFeed
 from mizu.auth.rules import BOTH
 from mizu.interfaces import IAccountStore, IAuthBackend
@@ -15,7 +15,7 @@ def _never() -> bool:
     return False
 
 
-@implementer(IAuthBackend)
+@implementer(IAuthBackend, IExplains)
 class StoreBackend:
     """
     Knows the accounts of the store, each as its ``AuthType`` says: by digest (4), by what the rules say (0 to
@@ -89,6 +89,26 @@ class StoreBackend:
     def _match(self, query: AuthQuery) -> str | None:
         assert self._feed is not None
         return self._feed.index.match(query, open_relay=self._open_relay())
+
+    async def explain(self, query: AuthQuery) -> list[str]:
+        """See ``IExplains``."""
+        told = []
+        if query.has_credentials:
+            found = await self._accounts.find(query.username)
+            if found is None:
+                told.append(f"there is no account {query.username!r}")
+            else:
+                kind = found[0].auth_type
+                told.append(f"{query.username} has auth_type {int(kind)} ({kind.name.lower()})")
+                if kind in BOTH and self._feed is not None:
+                    await self._feed.settle()
+                    good = self._feed.index.admits(query.username, query.source_host)
+                    verb = "is" if good else "is not"
+                    told.append(f"{query.source_host} {verb} an address of {query.username}")
+        if self._feed is not None:
+            await self._feed.settle()
+            told += self._feed.index.explain(query, open_relay=self._open_relay())
+        return told
 
     # ------------------------------------------------------------ with rules: at once, and kept fresh
 

@@ -13,7 +13,7 @@ from mizu.clock import SystemClock
 from mizu.console.account_services import Groups, Numbers, Records, SipAccounts
 from mizu.console.auditing import AuditTrail
 from mizu.console.guard_services import GuardDesk
-from mizu.model import Account, AuditRecord, Binding, Cdr, Operator, OperatorToken, Rights
+from mizu.model import Account, AuditRecord, AuthQuery, Binding, Cdr, Operator, OperatorToken, Rights
 from mizu.options import Options
 
 
@@ -158,6 +158,31 @@ class AuditList(AuditTrail, Protocol):
         """
 
 
+class DryRun(Protocol):
+    """What would happen to a request; see ``mizu.auth.dry_run.DryRun``."""
+
+    @property
+    def outcome(self) -> str: ...
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+
+class AuthProbe(Protocol):
+    """Authorization, tried out."""
+
+    def dry_run(self, query: AuthQuery) -> Awaitable[DryRun]: ...
+
+
 @dataclass(slots=True)
 class ConsoleServices:
     """Everything a command can reach."""
@@ -183,3 +208,4 @@ class ConsoleServices:
     tokens: Tokens | None = None  #: ``None``: the commands about tokens are absent
     audit: AuditList | None = None  #: ``None``: changes are logged only, and ``audit`` is absent
     guard: GuardDesk | None = None  #: ``None``: the commands about bans are absent
+    auth: AuthProbe | None = None  #: ``None``: ``authtest`` is absent

@@ -218,3 +218,37 @@ def test_an_address_added_or_taken_away_counts_at_once(place):
     place.sql("DELETE FROM account_address WHERE address = '127.1.2.48/29'")
     place.process.wait_for("rule", lambda _: new.call(ECHO, "t1more", WRONG).status == 407)
     place.sql("UPDATE account SET auth_type = 1 WHERE username = 't1more'")
+
+
+def told(place, line):
+    answer = place.process.console(f"authtest {line}")
+    assert answer["ok"], answer
+    return answer["result"] | {"text": "\n".join(answer["lines"])}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_authtest_says_what_would_happen(place, case):
+    """The same outcome as the request has, with reasons, for a caller who knows the password or not."""
+    for method, real in (("REGISTER", case.register), ("INVITE", case.call)):
+        called = case.user if method == "REGISTER" else case.called
+        line = f"{case.source}:{case.port or 5060} {method} {case.user} {called}"
+        first = told(place, line)
+        if first["outcome"] == "challenged":
+            second = told(place, f"{line} {case.user}")
+            right = second["outcome"] == "password" and case.password == PASSWORD
+            assert (IN if right else ASKED) == real, second
+        else:
+            assert {"accepted": IN, "refused": NO}[first["outcome"]] == real, first
+        assert first["reasons"]
+
+
+def test_authtest_gives_reasons(place):
+    """They name the account, the address and what does not fit."""
+    port = told(place, "127.1.6.1:5060 INVITE x 9196")
+    assert "127.1.6.1/32 is an address of t6 (auth_type 6): its port is 40606, not 5060" in port["text"]
+    assert told(place, "127.1.1.1 INVITE x 9196")["account"] == "t1"
+    assert "Caller Mismatch" in told(place, "127.1.12.1 INVITE x 9196")["text"]
+    assert "enforcestrongauth is on" in told(place, "127.1.0.1 INVITE x 9196")["text"]
+    assert told(place, "127.1.1.1 REGISTER sip:t1@mizu.test sip:t1@mizu.test")["outcome"] == "accepted"
+    wrong = place.process.console("authtest example.com INVITE x y")
+    assert wrong["error"] == "bad_request"

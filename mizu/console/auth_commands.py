@@ -1,0 +1,106 @@
+"""``authtest``."""
+
+from dataclasses import dataclass
+
+from mizu.accounts.addresses import parse_entry
+from mizu.console.arguments import TEXT, Argument, choice
+from mizu.console.services import AuthProbe, ConsoleServices
+from mizu.console.table import Command, CommandResult, Invocation
+from mizu.errors import BadRequest
+from mizu.model import AuthQuery
+from mizu.sip.grammar import BadMessage
+from mizu.sip.uri import SipUri, parse_uri
+
+PORT = 5060
+_WORDS = {
+    "accepted": "let in without a password",
+    "password": "let in with the right password",
+    "challenged": "asked for a password",
+    "refused": "refused",
+}
+
+
+def commands(services: ConsoleServices) -> tuple[Command, ...]:
+    if services.auth is None:
+        return ()
+    own = _AuthCommands(services.auth, services.realm)
+    return (
+        Command(
+            name="authtest",
+            help="what would happen to a request from an address, and why",
+            permission="accounts.read",
+            run=own.authtest,
+            arguments=(
+                Argument("source", TEXT, "address it comes from, HOST or HOST:PORT", required=True),
+                Argument("method", TEXT, "REGISTER, INVITE or MESSAGE", required=True),
+                Argument("from", TEXT, "user or URI of From", required=True),
+                Argument("to", TEXT, "user or URI of To: the called number", required=True),
+                Argument("user", TEXT, "username of its credentials; left out: it has none"),
+                Argument("proto", choice("udp", "tcp", "tls"), "transport", option=True, default="udp"),
+            ),
+            details="Nothing is changed and no password is checked: credentials count as right.",
+            examples=(
+                "authtest 192.0.2.7 INVITE 1001 9196",
+                "authtest 192.0.2.7:5080 REGISTER 1001 1001 1001",
+            ),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _AuthCommands:
+    probe: AuthProbe
+    realm: str
+
+    async def authtest(self, call: Invocation) -> CommandResult:
+        method = call.text("method").upper()
+        if method not in ("REGISTER", "INVITE", "MESSAGE"):
+            raise BadRequest("method: want REGISTER, INVITE or MESSAGE; nothing else is authorized")
+        host, port = source_of(call.text("source"))
+        caller, called = user_of(call.text("from")), user_of(call.text("to"))
+        registers = method == "REGISTER"
+        claimed = called if registers else caller
+        tried = await self.probe.dry_run(
+            AuthQuery(
+                method=method,
+                username=call.text("user") or claimed,
+                realm=self.realm,
+                source_host=host,
+                source_port=port,
+                proto=call.text("proto"),
+                caller_number=claimed,
+                called_number="" if registers else called,
+                has_credentials=bool(call.text("user")),
+            )
+        )
+        answer = f", {tried.status}" if tried.status else ""
+        whose = f", as {tried.account}" if tried.account and tried.outcome in ("accepted", "password") else ""
+        lines = [f"{method} from {host}:{port}: {_WORDS[tried.outcome]}{whose}{answer}"]
+        lines += [f"  {reason}" for reason in tried.reasons]
+        result = {
+            "outcome": tried.outcome,
+            "status": tried.status,
+            "account": tried.account,
+            "backend": tried.backend,
+            "reasons": list(tried.reasons),
+        }
+        return CommandResult(lines, result)
+
+
+def source_of(word: str) -> tuple[str, int]:
+    """Address and port. :raise BadRequest:"""
+    entry = parse_entry(word)
+    if entry.name or entry.is_range:
+        raise BadRequest("source: want one address, as 192.0.2.7 or 192.0.2.7:5080")
+    return str(entry.networks[0].network_address), entry.port or PORT
+
+
+def user_of(word: str) -> str:
+    """The user part of a URI, or the word itself. :raise BadRequest:"""
+    if not word.lower().startswith(("sip:", "sips:", "tel:")):
+        return word
+    try:
+        uri = parse_uri(word)
+    except BadMessage as bad:
+        raise BadRequest(f"{word[:80]!r}: {bad}") from None
+    return uri.user if isinstance(uri, SipUri) else word.partition(":")[2].partition(";")[0]
