@@ -328,6 +328,11 @@ class TransactionLayer:
             return wire
         for key in _DISPENSABLE:
             response.remove(key)
+        for name in ("WWW-Authenticate", "Proxy-Authenticate"):
+            challenges = response.get_all(name.lower())
+            if len(challenges) > 1:  # one for each algorithm: every client knows that of the shortest
+                response.remove(name)
+                response.add(name, min(challenges, key=len))
         wire = response.to_bytes()
         if len(wire) <= most:
             return wire
