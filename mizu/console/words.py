@@ -143,6 +143,8 @@ def _json_value(argument: Argument, value: Any) -> Any:
         return argument.convert(_json_word(argument, value))
     if argument.kind is ASSIGNMENT and isinstance(value, Mapping):
         value = [f"{name}={_plain(argument, one)}" for name, one in value.items()]
+    if isinstance(value, str):
+        value = [value]
     if not isinstance(value, list) or len(value) > JSON_LIST_MAX_ITEMS:
         raise _wrong_type(argument, f"a list of at most {JSON_LIST_MAX_ITEMS}")
     words = [argument.convert(_json_word(argument, one)) for one in value]

@@ -11,7 +11,7 @@ from mizu.console.table import Command
 from mizu.console.words import json_name
 from mizu.errors import BadRequest, MizuError, NotFound, Stale
 from mizu.model import Operator
-from mizu.web.api_routes import PREFIX, VERSION_ARGUMENT, ApiRoute, RouteTable
+from mizu.web.api_routes import ITSELF, PREFIX, VERSION_ARGUMENT, ApiRoute, RouteTable
 from mizu.web.policy import HttpRequest, require_content_type
 
 JSON = "application/json"
@@ -199,7 +199,8 @@ def _listed(
         usual = next(one.default for one in command.arguments if one.name == "limit")
         full = len(items) >= int(arguments.get("limit") or usual)
         if result.get("more", full):
-            following = str(items[-1][route.cursor])
+            last = items[-1]
+            following = str(last if route.cursor == ITSELF else last[route.cursor])
     return {"items": items, "next": following}
 
 

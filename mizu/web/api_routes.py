@@ -16,6 +16,7 @@ from mizu.console.words import json_name
 
 PREFIX = "/api/v1"
 VERSION_ARGUMENT = "version"  #: commands with this argument change only what is still at that version
+ITSELF = "."  #: cursor of a list of texts
 _NAME = re.compile(r"\{(\w+)\}")
 
 
@@ -100,6 +101,7 @@ def _do(method: str, path: str, command: str, tag: str, **more: Any) -> ApiRoute
 
 _ACCOUNT: dict[str, Any] = {"item": "user", "shape": "Account"}
 _NEW_ACCOUNT: dict[str, Any] = {**_ACCOUNT, "status": 201, "location": "/accounts/{username}"}
+_SIP_ACCOUNT: dict[str, Any] = {"item": "sip_account", "shape": "SipAccount"}
 _OPTION: dict[str, Any] = {"item": "option", "shape": "Option"}
 
 #: Every resource route. One whose command is not there is absent.
@@ -122,6 +124,31 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     _do("POST", "/accounts/{user}/move", "move", "accounts", **_ACCOUNT),
     _do("GET", "/tree", "tree", "accounts"),
+    _list("/groups", "group list", "groups", "groups", "Group", cursor="name"),
+    _do("POST", "/groups", "group add", "groups", status=201, item="group", shape="Group"),
+    _do("DELETE", "/groups/{name}", "group del", "groups", item="group", shape="Group"),
+    _list("/groups/{name}/members", "group members", "groups", "members", "Name", cursor=ITSELF),
+    _do("POST", "/groups/{name}/members", "group join", "groups"),
+    _do("DELETE", "/groups/{name}/members/{member}", "group leave", "groups", renamed={"member": "members"}),
+    _list("/numbers", "numbers list", "numbers", "numbers", "Number", cursor="number"),
+    _do("POST", "/numbers", "numbers add", "numbers"),
+    _do("DELETE", "/numbers/{number}", "numbers del", "numbers", item="number", shape="Number"),
+    _do("POST", "/numbers/{number}/allocate", "numbers allocate", "numbers", item="number", shape="Number"),
+    _do("POST", "/numbers/{number}/free", "numbers free", "numbers", item="number", shape="Number"),
+    _do("POST", "/accounts/{account}/numbers", "numbers allocate", "numbers", item="number", shape="Number"),
+    _list("/sip-accounts", "sipaccounts list", "sip-accounts", "sip_accounts", "SipAccount"),
+    _do("POST", "/sip-accounts", "sipaccounts add", "sip-accounts", status=201, **_SIP_ACCOUNT),
+    _do("PATCH", "/sip-accounts/{id}", "sipaccounts set", "sip-accounts", body_as="fields"),
+    _do("PUT", "/sip-accounts/{id}/password", "sipaccounts passwd", "sip-accounts"),
+    _do("DELETE", "/sip-accounts/{id}", "sipaccounts del", "sip-accounts", **_SIP_ACCOUNT),
+    _list("/bans", "banned", "guard", "bans", "Ban"),
+    _do("POST", "/bans", "ban", "guard"),
+    _do("DELETE", "/bans", "delbanned", "guard"),
+    _do("DELETE", "/bans/{target}", "unban", "guard"),
+    _list("/whitelist", "whitelist list", "guard", "whitelist", "Trusted"),
+    _do("POST", "/whitelist", "whitelist add", "guard"),
+    _do("DELETE", "/whitelist/{target}", "whitelist del", "guard"),
+    _list("/failures", "failures", "guard", "failures", "Failure"),
     _list("/registrations", "regs", "registrations", "registrations", "Registration"),
     _do("DELETE", "/registrations/{user}", "unreg", "registrations"),
     _list("/calls", "calls", "calls", "calls", "Call"),

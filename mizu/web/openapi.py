@@ -95,6 +95,17 @@ SHAPES: dict[str, JsonObject] = {
             "changes": {"type": "array", "items": {"type": "object"}},
         }
     ),
+    "Name": _TEXT,
+    "Group": _object({"id": _WHOLE, "name": _TEXT, "kind": _WHOLE, "kind_name": _TEXT, "note": _TEXT}),
+    "Number": _object({"number": _TEXT, "free": _BOOL, "account": _TEXT, "holder": _TEXT, "note": _TEXT}),
+    "SipAccount": _object(
+        {"id": _WHOLE, "sip_server": _TEXT, "username": _TEXT, "enabled": _BOOL, "priority": _WHOLE}
+    ),
+    "Ban": _object(
+        {"target": _TEXT, "reason": _TEXT, "by": _TEXT, "begun_at": _TIME, "until_at": _optional(_TIME)}
+    ),
+    "Trusted": _object({"target": _TEXT, "note": _TEXT}),
+    "Failure": _object({"what": _TEXT, "who": _TEXT, "count": _WHOLE, "left_s": _NUMBER}),
     "Command": _object(
         {"name": _TEXT, "usage": _TEXT, "help": _TEXT, "changes": _BOOL, "arguments": {"type": "array"}}
     ),

@@ -5,28 +5,18 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT202012
 from treq.testing import StubTreq
 
-from mizu.clock import SystemClock
-from mizu.console.commands import command_table
 from mizu.console.table import PERMISSIONS, CommandTable
 from mizu.console.token_commands import token_sha256
 from mizu.errors import StoreBusy
 from mizu.model import Operator, Rights
-from mizu.observe import Metrics, StatusBoard
+from mizu.testing.api import LOCAL_TOKEN, ApiProbe
 from mizu.testing.console import FakeConsole, binding, call_record, live_call
 from mizu.web.api_routes import PREFIX, ROUTES, RouteTable
-from mizu.web.metrics import MetricsPage
 from mizu.web.openapi import document, operations
-from mizu.web.operators import OperatorDirectory
-from mizu.web.policy import SingleToken
-from mizu.web.routes import Routes
 
-A_TOKEN = "t" * 43
 OWNER = Operator("console", Rights.GENERAL_ADMIN, "test")
 CALL_ID = "5f0c1d2e9a77" + "0" * 20
 
@@ -63,7 +53,7 @@ ASKED: dict[tuple[str, str], tuple[str, Any]] = {
 }
 
 
-class Api:
+class Api(ApiProbe):
     """The HTTP side over fakes in which the things that the tests name exist."""
 
     def __init__(self) -> None:
@@ -71,32 +61,12 @@ class Api:
         self.console.calls.rows = [live_call(CALL_ID)]
         self.console.cdrs.records = [call_record(), call_record("1" * 32)]
         self.console.registrations.rows = [binding()]
-        self.table: CommandTable = command_table(self.console.services)
-        board = StatusBoard(SystemClock(), Metrics(), "1.2.3", "node-a")
-        self.routes = Routes(
-            board=board,
-            metrics=MetricsPage(board),
-            commands=self.table,
-            operators=OperatorDirectory(SingleToken(A_TOKEN), self.console.tokens, SystemClock().mono_s),
-        )
+        super().__init__(self.console.services, self.console.tokens)
 
     async def fill(self) -> "Api":
         for line in ("adduser 1001", "adduser 1002", "tokens add alice"):
             await self.table.run(line, OWNER)
         return self
-
-    async def ask(
-        self, method: str, path: str, body: Any = None, *, token: str = A_TOKEN, headers: Any = None
-    ) -> tuple[int, Any, Any]:
-        sent = dict(headers or {})
-        if token:
-            sent["authorization"] = f"Bearer {token}"
-        treq = StubTreq(self.routes.app.resource())
-        more = {} if body is None else {"json": body}
-        answer = await treq.request(method, f"http://localhost{PREFIX}{path}", headers=sent, **more)
-        text = await answer.content()
-        assert answer.headers.getRawHeaders("content-type") == ["application/json"]
-        return answer.code, json.loads(text), answer.headers
 
 
 @pytest_twisted.async_fixture
@@ -104,27 +74,9 @@ async def api():
     return await Api().fill()
 
 
-def described() -> Any:
-    return document(RouteTable(Api().table), "1.2.3")
-
-
-DOCUMENT = described()
+DOCUMENT = Api().document
 OPERATIONS = [(method, path) for method, path, _ in operations(DOCUMENT["paths"])]
 RESOURCES = [one for one in OPERATIONS if not one[1].startswith("/commands")]
-REGISTRY: Any = Registry().with_resource("urn:api", Resource(contents=DOCUMENT, specification=DRAFT202012))
-
-
-def check(method: str, path: str, status: int, value: Any) -> None:
-    """The document has this status for that operation, and the value is as its schema says."""
-    responses = DOCUMENT["paths"][path][method.lower()]["responses"]
-    assert str(status) in responses, f"{method} {path}: {status} is not in the document: {value}"
-    response = responses[str(status)]
-    if "$ref" in response:
-        response = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
-    schema = json.loads(
-        json.dumps(response["content"]["application/json"]["schema"]).replace('"#/', '"urn:api#/')
-    )
-    Draft202012Validator(schema, registry=REGISTRY).validate(value)
 
 
 def test_the_document_is_valid_openapi():
@@ -172,7 +124,7 @@ async def test_each_route_answers_as_the_document_says(api, method, path):
     headers = {"if-match": "*"} if (method, path) in VERSIONED else {}
     status, value, _ = await api.ask(method, url, body, headers=headers)
     assert status in (200, 201), value
-    check(method, path, status, value)
+    api.check(method, path, status, value)
 
 
 VERSIONED = {
@@ -189,7 +141,7 @@ async def test_e2_each_route_needs_a_token(api, method, path):
     for token in ("", "x" * 43, "mizu_" + "x" * 43):
         status, value, headers = await api.ask(method, url, body, token=token)
         assert status == 401
-        check(method, path, status, value)
+        api.check(method, path, status, value)
         assert headers.getRawHeaders("www-authenticate") == ['Bearer realm="mizu"']
 
 
@@ -206,7 +158,7 @@ async def test_e2_each_route_needs_the_rights_of_its_command(api, method, path):
     headers = {"if-match": "*"} if (method, path) in VERSIONED else {}
     status, value, _ = await api.ask(method, url, body, token="mizu_" + "l" * 43, headers=headers)
     assert (status, value["error"]) == (403, "forbidden")
-    check(method, path, status, value)
+    api.check(method, path, status, value)
 
 
 @pytest.mark.parametrize(
@@ -228,11 +180,11 @@ async def test_e2_a_body_must_be_a_json_object(api, method, path):
             method,
             f"http://localhost{PREFIX}{url}",
             data=data,
-            headers={"content-type": content_type, "authorization": f"Bearer {A_TOKEN}", "if-match": "*"},
+            headers={"content-type": content_type, "authorization": f"Bearer {LOCAL_TOKEN}", "if-match": "*"},
         )
         value = json.loads(await answer.content())
         assert answer.code == expected, value
-        check(method, path, expected, value)
+        api.check(method, path, expected, value)
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(ASKED))
@@ -246,14 +198,14 @@ async def test_an_unknown_argument_is_refused(api, method, path):
         method, url, None if body is None else {**body, "nonsense": 1}, headers=headers
     )
     assert status == 400
-    check(method, path, status, value)
+    api.check(method, path, status, value)
 
 
 async def test_each_command_runs_by_its_name(api):
     """The generic form takes typed arguments and answers as the console does."""
     status, value, _ = await api.ask("POST", "/commands/options/set", {"name": "maxresellers", "value": 3})
     assert (status, value["ok"], value["lines"]) == (200, True, ["maxresellers is 3, was 10"])
-    check("POST", "/commands/options/set", status, value)
+    api.check("POST", "/commands/options/set", status, value)
     status, value, _ = await api.ask(
         "POST", "/commands/options/set", {"name": "maxresellers", "value": "many"}
     )
@@ -267,7 +219,7 @@ async def test_each_command_runs_by_its_name(api):
     status, value, headers = await api.ask("GET", "/commands/options")
     assert (status, headers.getRawHeaders("allow")) == (405, ["POST"])
     status, value, _ = await api.ask("GET", "/commands")
-    check("GET", "/commands", status, value)
+    api.check("GET", "/commands", status, value)
 
 
 async def test_what_is_made_says_where_it_is(api):
@@ -294,7 +246,7 @@ async def test_two_operators_do_not_overwrite_each_other(api):
     for old in (tag, '"v99"', "v1", 'W/"v1"', '"v1", "v2"'):
         status, value, _ = await api.ask("PATCH", path, {"max_channels": 9}, headers={"if-match": old})
         assert (status, value["error"]) == (412, "stale")
-        check("PATCH", "/accounts/{user}", status, value)
+        api.check("PATCH", "/accounts/{user}", status, value)
     assert (await api.ask("GET", path))[1]["max_channels"] == 1
     assert (await api.ask("PATCH", path, {"max_channels": 2}, headers={"if-match": "*"}))[0] == 200
     assert (await api.ask("DELETE", path, headers={"if-match": newer}))[0] == 400
@@ -331,7 +283,7 @@ async def test_e1_what_comes_from_sip_is_harmless(api):
     api.console.registrations.rows = [binding(user_agent=hostile)]
     treq = StubTreq(api.routes.app.resource())
     answer = await treq.get(
-        f"http://localhost{PREFIX}/registrations", headers={"authorization": f"Bearer {A_TOKEN}"}
+        f"http://localhost{PREFIX}/registrations", headers={"authorization": f"Bearer {LOCAL_TOKEN}"}
     )
     text = await answer.content()
     assert all(32 <= byte < 127 or byte == 10 for byte in text)

@@ -1,0 +1,178 @@
+"""Groups, numbers, accounts at SIP servers and bans through the JSON API, over the real store."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest_twisted
+
+from mizu.errors import NotFound
+from mizu.model import BanRecord, Operator, Rights, TrustedAddress
+from mizu.options import Options
+from mizu.testing.api import ApiProbe
+from mizu.testing.console import NOON, FakeConsole
+
+ROOT = Operator("console", Rights.GENERAL_ADMIN, "test")
+
+
+class FakeDesk:
+    """The guard's ban list and white list in memory."""
+
+    def __init__(self):
+        self.bans, self.trusted = {}, {}
+
+    def list_bans(self, target=""):
+        return [(ban, True) for ban in self.bans.values() if target in ("", ban.target)]
+
+    async def ban(self, target, duration_s, reason, by):
+        self.bans[target] = BanRecord(target, reason, by, NOON, None)
+        return target, target in self.trusted
+
+    async def unban(self, target):
+        if target not in self.bans:
+            raise NotFound(f"{target} is not banned")
+        return [self.bans.pop(target)]
+
+    async def clear(self):
+        count = len(self.bans)
+        self.bans.clear()
+        return count
+
+    def list_trusted(self):
+        return list(self.trusted.values())
+
+    async def trust(self, target, note, by):
+        self.trusted[target] = TrustedAddress(target, note, by, NOON)
+        return target
+
+    async def distrust(self, target):
+        if self.trusted.pop(target, None) is None:
+            raise NotFound(f"{target} is not on the white list")
+        return target
+
+    def list_failures(self):
+        return [SimpleNamespace(what="address", who="192.0.2.1", count=3, left_s=12.5, proven=True)]
+
+
+class Api(ApiProbe):
+    """Remembers what it asked, and holds every answer against the document."""
+
+    def __init__(self, store):
+        console = FakeConsole()
+        services = replace(
+            console.services,
+            accounts=store.accounts,
+            records=store.records,
+            groups=store.groups,
+            numbers=store.numbers,
+            sip_accounts=store.sip_accounts,
+            guard=FakeDesk(),
+            audit=store.audit,
+            options=Options(store.options),
+        )
+        super().__init__(services)
+
+    async def get(self, path, template="", **more):
+        return await self.expect(200, "GET", path, template, **more)
+
+    async def expect(self, wanted, method, path, template="", body=None, **more):
+        status, value, _ = await self.ask(method, path, body, **more)
+        assert status == wanted, value
+        self.check(method, template or path.partition("?")[0], status, value)
+        return value
+
+
+@pytest_twisted.async_fixture
+async def api(store):
+    api = Api(store)
+    for line in ("adduser 1001", "adduser 1002", "adduser carrier type=sip_server"):
+        await api.table.run(line, ROOT)
+    return api
+
+
+async def test_groups(api):
+    """Made, filled, listed, emptied and deleted."""
+    made = await api.expect(201, "POST", "/groups", body={"name": "sales", "note": "who sells"})
+    assert (made["name"], made["kind_name"]) == ("sales", "users")
+    await api.expect(409, "POST", "/groups", body={"name": "sales"})
+    members = "/groups/{name}/members"
+    await api.expect(200, "POST", "/groups/sales/members", members, body={"members": ["1001", "1002"]})
+    assert (await api.get("/groups/sales/members", members))["items"] == ["1001", "1002"]
+    page = await api.get("/groups/sales/members?limit=1", members)
+    assert page == {"items": ["1001"], "next": "1001"}
+    page = await api.get("/groups/sales/members?limit=1&after=1001", members)
+    assert page == {"items": ["1002"], "next": None}
+    await api.expect(200, "DELETE", "/groups/sales/members/1001", "/groups/{name}/members/{member}")
+    assert (await api.get("/groups"))["items"][0]["members"] == 1
+    await api.expect(404, "POST", "/groups/sales/members", members, body={"members": ["nobody"]})
+    await api.expect(200, "DELETE", "/groups/sales", "/groups/{name}")
+    await api.expect(404, "DELETE", "/groups/sales", "/groups/{name}")
+
+
+async def test_numbers(api):
+    """Entered as a range, given to an account, taken back, removed."""
+    added = await api.expect(200, "POST", "/numbers", body={"numbers": ["3615550100..3615550102"]})
+    assert len(added["added"]) == 3
+    allocate = "/numbers/{number}/allocate"
+    taken = await api.expect(200, "POST", "/numbers/3615550101/allocate", allocate, body={"account": "1001"})
+    assert (taken["number"], taken["account"], taken["free"]) == ("3615550101", "1001", False)
+    await api.expect(409, "POST", "/numbers/3615550101/allocate", allocate, body={"account": "1002"})
+    mine = "/accounts/{account}/numbers"
+    some = await api.expect(200, "POST", "/accounts/1002/numbers", mine, body={"number": "361*"})
+    assert some["number"] == "3615550100"
+    assert [one["number"] for one in (await api.get("/numbers?free=true"))["items"]] == ["3615550102"]
+    page = await api.get("/numbers?limit=2")
+    assert page["next"] == "3615550101"
+    freed = await api.expect(200, "POST", "/numbers/3615550101/free", "/numbers/{number}/free", body={})
+    assert freed["free"] is True
+    await api.expect(200, "DELETE", "/numbers/3615550101", "/numbers/{number}")
+
+
+async def test_accounts_at_sip_servers(api):
+    """Their passwords go in and never come out."""
+    secret = "battery staple 22"
+    made = await api.expect(
+        201,
+        "POST",
+        "/sip-accounts",
+        body={"server": "carrier", "username": "line1", "password": secret, "priority": "10"},
+    )
+    one = f"/sip-accounts/{made['id']}"
+    listed = await api.get("/sip-accounts?server=carrier")
+    assert [(item["username"], item["priority"]) for item in listed["items"]] == [("line1", 10)]
+    changed = await api.expect(
+        200, "PATCH", one, "/sip-accounts/{id}", body={"enabled": False}, headers={"if-match": "*"}
+    )
+    assert changed["fields"]["enabled"] in (False, 0)
+    await api.expect(428, "PATCH", one, "/sip-accounts/{id}", body={"enabled": True})
+    await api.expect(200, "PUT", f"{one}/password", "/sip-accounts/{id}/password", body={"password": secret})
+    audit = await api.get("/audit")
+    assert secret not in str([made, listed, changed, audit])
+    await api.expect(200, "DELETE", one, "/sip-accounts/{id}")
+    await api.expect(404, "DELETE", one, "/sip-accounts/{id}")
+
+
+async def test_bans_and_the_white_list(api):
+    """A network in a path has its slash quoted."""
+    await api.expect(
+        200, "POST", "/bans", body={"target": "192.0.2.0/24", "duration": "1d", "reason": "scans us"}
+    )
+    assert (await api.get("/bans"))["items"][0]["reason"] == "scans us"
+    await api.expect(200, "DELETE", "/bans/192.0.2.0%2F24", "/bans/{target}")
+    await api.expect(404, "DELETE", "/bans/192.0.2.0%2F24", "/bans/{target}")
+    await api.expect(200, "POST", "/bans", body={"target": "192.0.2.7", "duration": 90})
+    assert (await api.expect(200, "DELETE", "/bans"))["bans_ended"] == 1
+    await api.expect(200, "POST", "/whitelist", body={"target": "192.0.2.8", "note": ["our", "carrier"]})
+    assert (await api.get("/whitelist"))["items"][0]["note"] == "our carrier"
+    await api.expect(200, "DELETE", "/whitelist/192.0.2.8", "/whitelist/{target}")
+    assert (await api.get("/failures"))["items"][0]["count"] == 3
+
+
+async def test_every_change_is_in_the_audit_list(api):
+    """With what it was before and after, by the thing that changed."""
+    await api.expect(201, "POST", "/groups", body={"name": "sales"})
+    await api.expect(200, "POST", "/bans", body={"target": "192.0.2.7"})
+    for about in ("group:sales", "ban:192.0.2.7", "account:1001"):
+        entries = (await api.get(f"/audit?object={about}"))["items"]
+        assert len(entries) == 1, about
+        assert entries[0]["changes"][0]["before"] is None
+        assert entries[0]["outcome"] == "ok"
