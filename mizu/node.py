@@ -18,6 +18,7 @@ from mizu.auth.dry_run import Probe
 from mizu.auth.interfaces import IKeptFresh
 from mizu.auth.request import Authorizer
 from mizu.config import Config
+from mizu.console.account_commands import secrets_of
 from mizu.console.commands import command_table
 from mizu.console.services import ConsoleServices
 from mizu.guard.desk import Desk
@@ -209,6 +210,7 @@ class Node:
             groups=store.groups,
             numbers=store.numbers,
             sip_accounts=store.sip_accounts,
+            imports=store.imports,
             cdrs=store.calls,
             calls=CallsInProgress(self._switchboard, clock),
             registrations=RegisteredContacts(self._locations, self._registrar, clock),
@@ -225,6 +227,7 @@ class Node:
             auth=Probe(backends),
         )
         store.audit.keep_days = lambda: int(self.options.get("auditkeepdays"))
+        store.imports.digests = lambda username, password: secrets_of(username, sip.realm, password)
         self.commands = command_table(self.services)
         self._hang_up(board)
 

@@ -61,6 +61,7 @@ class ImportJob:
     scope: int | None
     begun_at: datetime
     state: str = "running"  #: running, done, failed, cancelled
+    stopping: bool = False  #: it ends after its batch
     total_bytes: int = 0
     read_bytes: int = 0
     lines: int = 0  #: without the heading

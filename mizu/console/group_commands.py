@@ -161,7 +161,8 @@ class _GroupCommands:
     def _altered(self, name: str, members: Any, word: str, joined: bool) -> CommandResult:
         for member in members:
             self._services.on_account_changed(member)
-        here, gone = {"members": list(members)}, {"members": []}
+        here: dict[str, list[str]] = {"members": list(members)}
+        gone: dict[str, list[str]] = {"members": []}
         before, after = (gone, here) if joined else (here, gone)
         lines = [f"{plural(len(members), 'member')} {word} {name}"]
         return CommandResult(

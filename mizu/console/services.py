@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mizu.clock import SystemClock
-from mizu.console.account_services import Groups, Numbers, Records, SipAccounts
+from mizu.console.account_services import Groups, Imports, Numbers, Records, SipAccounts
 from mizu.console.auditing import AuditTrail
 from mizu.console.guard_services import GuardDesk
 from mizu.model import Account, AuditRecord, AuthQuery, Binding, Cdr, Operator, OperatorToken, Rights
@@ -205,6 +205,7 @@ class ConsoleServices:
     groups: Groups | None = None  #: ``None``: the commands about groups are absent; so for those below
     numbers: Numbers | None = None
     sip_accounts: SipAccounts | None = None
+    imports: Imports | None = None
     tokens: Tokens | None = None  #: ``None``: the commands about tokens are absent
     audit: AuditList | None = None  #: ``None``: changes are logged only, and ``audit`` is absent
     guard: GuardDesk | None = None  #: ``None``: the commands about bans are absent

@@ -118,7 +118,7 @@ class _SipAccountCommands:
         self._accounts = accounts
 
     def _failures_max(self) -> int:
-        return int(self._options.get("sipaccount_maxfails"))  # type: ignore[arg-type]
+        return int(self._options.get("sipaccount_maxfails"))
 
     async def list(self, call: Invocation) -> CommandResult:
         found = await self._accounts.list(call.text("server"), call.operator.scope_account_id)

@@ -154,7 +154,7 @@ class AccountRecords:
             if values["parent_id"] is None:
                 values["parent_id"] = scope
             rows.append(
-                {**self._columns(values, new.ha1), "username": check_username(new.username), "created_by": by}
+                {**self.columns(values, new.ha1), "username": check_username(new.username), "created_by": by}
             )
         return await insert(cursor, rows)
 
@@ -173,9 +173,9 @@ class AccountRecords:
         :param version: what the operator has seen; anything else in the database is a conflict.
         :raise NotFound: :raise BadRequest: :raise Forbidden: :raise Conflict:
         """
-        return self._reports.transact(self._change, who, dict(values), scope, ha1, version)
+        return self._reports.transact(self.change_with, who, dict(values), scope, ha1, version)
 
-    async def _change(
+    async def change_with(
         self,
         cursor: Cursor,
         who: str,
@@ -184,13 +184,14 @@ class AccountRecords:
         ha1: Mapping[str, str] | None,
         version: int | None,
     ) -> tuple[Record, Record]:
+        """:meth:`change` inside a transaction of the caller."""
         before = await self._lock(cursor, who, scope)
         if version is not None and before["version"] != version:
             text = f"account {who!r} is at version {before['version']}: somebody changed it meanwhile"
             raise Stale(text)
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
         values = await self._resolved(cursor, values, scope)
-        columns = self._columns(values, ha1)
+        columns = self.columns(values, ha1)
         sets = "".join(f"{column} = p.{column}, " for column in columns if column != "contact")
         if "contact" in columns:
             sets += "contact = jsonb_strip_nulls(a.contact || p.contact), "
@@ -226,7 +227,8 @@ class AccountRecords:
             raise unknown(who)
         return record_of(row[0])
 
-    def _columns(self, values: Mapping[str, Value], ha1: Mapping[str, str] | None) -> dict[str, Any]:
+    def columns(self, values: Mapping[str, Value], ha1: Mapping[str, str] | None) -> dict[str, Any]:
+        """Columns of the table for values whose references are ids; ``ha1``: digests of a new password."""
         if "pin" in values:
             values = {**values, "pin": self._keys().seal(str(values["pin"] or ""))}
         columns = columns_of({name: value for name, value in values.items() if name != "password"})
@@ -282,9 +284,11 @@ class AccountRecords:
         return len(rows)
 
 
-async def insert(cursor: Cursor, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
+async def insert(cursor: Cursor, rows: Sequence[Mapping[str, Any]], *, give: bool = True) -> list[Record]:
     """
     Insert rows of columns, in order; what a row lacks has the default of the table.
+
+    :param give: with their records; otherwise nothing comes back.
 
     :raise Conflict: :raise BadRequest: :raise NotFound: as the table's constraints say.
     """
@@ -292,7 +296,9 @@ async def insert(cursor: Cursor, rows: Sequence[Mapping[str, Any]]) -> list[Reco
     for start, end in _alike(rows):
         columns = ", ".join(rows[start])
         sql = f"""INSERT INTO account AS a ({columns}) SELECT {columns}
- FROM jsonb_populate_recordset(NULL::account, %s::jsonb) RETURNING {ROW}"""
+ FROM jsonb_populate_recordset(NULL::account, %s::jsonb)"""
+        if give:
+            sql += f" RETURNING {ROW}"
         prepared = [
             {**row, "contact": _kept(row["contact"])} if "contact" in row else row for row in rows[start:end]
         ]
@@ -300,7 +306,8 @@ async def insert(cursor: Cursor, rows: Sequence[Mapping[str, Any]]) -> list[Reco
             await cursor.execute(sql, (json.dumps(prepared),))
         except IntegrityError as refused:
             raise refusal(refused) from None
-        records += [record_of(row[0]) for row in cursor.fetchall()]
+        if give:
+            records += [record_of(row[0]) for row in cursor.fetchall()]
     return records
 
 

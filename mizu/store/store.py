@@ -26,6 +26,7 @@ from mizu.store.accounts import PostgresAccountStore
 from mizu.store.addresses import PostgresAuthRules
 from mizu.store.audit import PostgresAuditStore
 from mizu.store.bans import PostgresBanStore
+from mizu.store.bulk import Imports
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
 from mizu.store.groups import PostgresGroups
@@ -112,6 +113,14 @@ class Store:
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
         self.secret_keys = KeyFile(self._data / "secret.key")
         self.records = AccountRecords(self._reports, self.secret_keys)
+        patient = {**settings, "statement_timeout": "60000", "lock_timeout": "10000"}
+        self.imports = Imports(
+            self._data,
+            self.records,
+            lambda: Link(reactor, self._where, settings=patient, answer_max_s=_MIGRATION_MAX_S),
+            reactor,
+            clock.wall,
+        )
         self.groups = PostgresGroups(self._reports)
         self.numbers = PostgresNumbers(self._reports)
         self.sip_accounts = PostgresSipAccounts(self._reports, self.secret_keys, self.records)
@@ -335,6 +344,7 @@ class Store:
         return shield_coroutine(self._stop())
 
     async def _stop(self) -> None:
+        self.imports.stop()
         if self.state == "ready":
             self.state = "stopping"
             for flush in (self.calls.flush(), self.locations.flush(), self.bans.flush()):

@@ -1,0 +1,169 @@
+"""``import``, ``import status``, ``import cancel``, ``export``."""
+
+from typing import Any
+
+from mizu.accounts.bulk import ImportJob, ImportOrder
+from mizu.console.account_services import Imports
+from mizu.console.arguments import DURATION, FLAG, TEXT, Argument
+from mizu.console.services import ConsoleServices
+from mizu.console.table import Command, CommandResult, Invocation
+from mizu.console.text import plural
+from mizu.errors import BadRequest
+from mizu.model import Change
+
+_WAIT_MAX_S = 25.0  #: clients give up on an answer a little later
+_PROBLEMS_SHOWN = 50
+
+
+def shown(job: ImportJob) -> dict[str, Any]:
+    """An import as JSON."""
+    return {
+        "number": job.number,
+        "file": job.order.file,
+        "dry_run": job.order.dry_run,
+        "whole": job.order.whole,
+        "update": job.order.update,
+        "template": job.order.template,
+        "by": job.by,
+        "state": job.state,
+        "error": job.error,
+        "begun_at": job.begun_at.isoformat(),
+        "ended_at": job.ended_at.isoformat() if job.ended_at else None,
+        "read_bytes": job.read_bytes,
+        "total_bytes": job.total_bytes,
+        "lines": job.lines,
+        "added": job.added,
+        "changed": job.changed,
+        "bad": job.bad,
+        "problems": [{"line": one.line, "column": one.column, "text": one.text} for one in job.problems],
+    }
+
+
+def commands(services: ConsoleServices) -> tuple[Command, ...]:
+    if services.imports is None:
+        return ()
+    own = _ImportCommands(services.imports)
+    return (
+        Command(
+            name="import",
+            help="make accounts from a CSV file",
+            permission="accounts.write",
+            run=own.run,
+            arguments=(
+                Argument("file", TEXT, "name of a .csv file in import/ of the data directory", required=True),
+                Argument("dry-run", FLAG, "check everything, change nothing", option=True),
+                Argument("whole", FLAG, "all lines or none", option=True),
+                Argument(
+                    "update", FLAG, "change accounts that are there, by the cells not empty", option=True
+                ),
+                Argument("template", TEXT, "account whose settings are the defaults", option=True),
+                Argument(
+                    "wait", DURATION, "answer at the latest then; it goes on", option=True, default=10.0
+                ),
+            ),
+            details="The first line names fields, as we or the original do; 'username' must be among "
+            "them, 'describe' lists all. An empty cell is the default. Bad lines are named with line, column "
+            "and reason, and left out. Without a password an account cannot log in until 'passwd' gives one.",
+            examples=("import users.csv --dry-run", "import users.csv --whole --template 1001"),
+            changes=True,
+        ),
+        Command(
+            name="import status",
+            help="how far the last import is, and what was wrong",
+            permission="accounts.read",
+            run=own.status,
+            examples=("import status",),
+        ),
+        Command(
+            name="import cancel",
+            help="stop the import that runs",
+            permission="accounts.write",
+            run=own.cancel,
+            details="What it has made stays, unless it was to be all or none.",
+            examples=("import cancel",),
+            changes=True,
+        ),
+        Command(
+            name="export",
+            help="write accounts to a CSV file",
+            permission="accounts.read",
+            run=own.export,
+            arguments=(
+                Argument(
+                    "file", TEXT, "name of a new .csv file in export/ of the data directory", required=True
+                ),
+                Argument("prefix", TEXT, "only usernames that begin so", option=True),
+            ),
+            details="Every field but secrets. It can be imported again with --update.",
+            examples=("export all.csv", "export branch.csv --prefix 20"),
+            changes=True,
+        ),
+    )
+
+
+class _ImportCommands:
+    def __init__(self, imports: Imports) -> None:
+        self._imports = imports
+
+    async def run(self, call: Invocation) -> CommandResult:
+        if float(call.values["wait"]) > _WAIT_MAX_S:
+            raise BadRequest(f"--wait is at most {_WAIT_MAX_S:.0f}s; 'import status' shows how it goes on")
+        order = ImportOrder(
+            file=call.text("file"),
+            dry_run=call.flag("dry-run"),
+            whole=call.flag("whole"),
+            update=call.flag("update"),
+            template=call.text("template"),
+        )
+        job = self._imports.start(order, call.operator)
+        await self._imports.wait(job, float(call.values["wait"]))
+        result = shown(job)
+        noted = {name: value for name, value in result.items() if name != "problems"}
+        return CommandResult(
+            _lines(job), {"import": result}, (Change("import", str(job.number), None, noted),)
+        )
+
+    async def status(self, call: Invocation) -> CommandResult:
+        jobs = self._imports.jobs()
+        if not jobs:
+            return CommandResult(["no imports since the server started"], {"imports": []})
+        return CommandResult(_lines(jobs[-1]), {"imports": [shown(job) for job in jobs]})
+
+    async def cancel(self, call: Invocation) -> CommandResult:
+        job = self._imports.cancel()
+        change = Change("import", str(job.number), {"state": "running"}, {"state": "cancelled"})
+        return CommandResult(
+            [f"import {job.number} stops after its batch"], {"import": shown(job)}, (change,)
+        )
+
+    async def export(self, call: Invocation) -> CommandResult:
+        name = call.text("file")
+        count = await self._imports.export(name, call.text("prefix"), call.operator.scope_account_id)
+        result = {"file": name, "accounts": count}
+        return CommandResult(
+            [f"{plural(count, 'account')} written to export/{name}"],
+            result,
+            (Change("export", name, None, result),),
+        )
+
+
+def _lines(job: ImportJob) -> list[str]:
+    order = job.order
+    kind = " (dry run: nothing is changed)" if order.dry_run else " (all or none)" if order.whole else ""
+    percent = 100 * job.read_bytes // job.total_bytes if job.total_bytes else 100
+    progress = f", {percent}% read" if job.state == "running" else ""
+    would = "would be " if order.dry_run else ""
+    lines = [
+        f"import {job.number} of {order.file}{kind}: {job.state}{progress}",
+        f"{plural(job.lines, 'line')}: {job.added} {would}added, {job.changed} {would}changed, {job.bad} bad",
+    ]
+    if job.error:
+        lines += job.error.splitlines()
+    if order.whole and job.bad and job.state == "done":
+        lines.append("nothing was changed, because of the bad lines")
+    lines += [str(problem) for problem in job.problems[:_PROBLEMS_SHOWN]]
+    if job.bad > _PROBLEMS_SHOWN:
+        lines.append(f"... and {job.bad - _PROBLEMS_SHOWN} more; 'mizu --json import status' has them")
+    if job.state == "running":
+        lines.append("'import status' shows how it goes on")
+    return lines

@@ -1,0 +1,241 @@
+"""Accounts from CSV files and back, on PostgreSQL."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from mizu.console.account_commands import secrets_of
+from mizu.console.commands import command_table
+from mizu.errors import BadRequest, Conflict, MizuError, NotFound
+from mizu.model import Operator, Rights
+from mizu.testing.console import FakeConsole
+
+STAFF = Operator("boss", Rights.GENERAL_ADMIN, "127.0.0.1")
+
+
+class Importer:
+    """Commands on a real store whose data directory is at hand."""
+
+    def __init__(self, store, data: Path) -> None:
+        self.store = store
+        self.files = data / "import"
+        self.files.mkdir()
+        self.exports = data / "export"
+        store.imports.digests = lambda username, password: secrets_of(username, "mizu", password)
+        services = replace(
+            FakeConsole().services,
+            accounts=store.accounts,
+            records=store.records,
+            imports=store.imports,
+            tokens=None,
+            audit=None,
+        )
+        self.table = command_table(services)
+
+    async def __call__(self, *words: str) -> Any:
+        done = await self.table.run(shlex.join(words), STAFF)
+        return done.result
+
+    async def load(self, text: str, *options: str) -> dict[str, Any]:
+        """Import this text."""
+        (self.files / "a.csv").write_text(text, encoding="utf-8")
+        result = (await self("import", "a.csv", *options))["import"]
+        assert result["state"] != "running"
+        return result
+
+    async def refused(self, kind: type[MizuError], *words: str) -> str:
+        with pytest.raises(kind) as caught:
+            await self(*words)
+        return str(caught.value)
+
+    async def names(self) -> list[str]:
+        return [one.username for one in await self.store.accounts.list("", 10_000, "")]
+
+
+@pytest_twisted.async_fixture
+async def importer(store, tmp_path):
+    """What these tests use."""
+    return Importer(store, tmp_path)
+
+
+def problems(result: dict[str, Any]) -> list[tuple[int, str]]:
+    return [(one["line"], one["column"]) for one in result["problems"]]
+
+
+async def test_a_file_becomes_accounts(importer):
+    """Names of fields are ours or the original's, in any order; empty cells are the defaults."""
+    text = (
+        '\ufeffPassword,username,CanDial,Name,ParentID\nsecret word,top,,"Top, Ltd ""T""",\n,phone,0,,top\n'
+    )
+    result = await importer.load(text)
+    assert (result["state"], result["lines"], result["added"], result["bad"]) == ("done", 2, 2, 0)
+    top = await importer.store.records.get("top", None)
+    assert (top["name"], top["can_dial"], top["created_by"]) == ('Top, Ltd "T"', True, "boss")
+    phone, ha1 = await importer.store.accounts.find("phone")
+    assert (phone.parent_id, phone.can_dial, ha1) == (top["id"], False, {})
+    _, ha1 = await importer.store.accounts.find("top")
+    assert ha1 == secrets_of("top", "mizu", "secret word")
+
+
+async def test_each_bad_line_is_named(importer):
+    """Line, column and reason for everything that is wrong; the good lines are imported."""
+    lines = [
+        "username,type,max_channels,parent_id,phone_number",
+        "ok1,enduser,1,,361",
+        "bad1,nonsense,x,,",
+        "bad2,0,1",
+        ",0,1,,",
+        "bad 3,0,1,,",
+        "bad4,0,1,nobody,",
+        "ok1,0,1,,",
+        '"bad5",0,1,,361',
+        "ok2,4,0,ok1,362",
+        "bad6,0,0,#999999,",
+    ]
+    result = await importer.load("\n".join(lines))
+    assert problems(result) == [
+        (3, "type"),
+        (3, "max_channels"),
+        (4, ""),
+        (5, "username"),
+        (6, "username"),
+        (7, "parent_id"),
+        (8, "username"),
+        (9, "phone_number"),
+        (11, "parent_id"),
+    ]
+    assert (result["lines"], result["added"], result["bad"]) == (10, 2, 9)
+    assert await importer.names() == ["ok1", "ok2"]
+
+
+async def test_a_dry_run_finds_the_same_and_changes_nothing(importer):
+    """What would happen, the database's own reasons included, and afterwards nothing has."""
+    text = "username,parent_id,phone_number\na,,1\nb,a,1\nc,a,2\n"
+    result = await importer.load(text, "--dry-run")
+    assert (result["added"], problems(result)) == (2, [(3, "phone_number")])
+    assert await importer.names() == []
+    result = await importer.load(text)
+    assert (result["added"], problems(result)) == (2, [(3, "phone_number")])
+
+
+async def test_all_or_none(importer):
+    """One bad line: nothing at all. None: everything."""
+    good = "username\n" + "".join(f"u{n}\n" for n in range(600))
+    result = await importer.load(good + "a b\n", "--whole")
+    assert (result["state"], result["added"], result["bad"]) == ("done", 0, 1)
+    assert await importer.names() == []
+    assert (await importer.load(good, "--whole"))["added"] == 600
+    assert len(await importer.names()) == 600
+
+
+async def test_one_bad_line_in_a_batch_costs_only_itself(importer):
+    """The others of the same statement are imported."""
+    await importer("adduser", "u123")
+    result = await importer.load("username\n" + "".join(f"u{n}\n" for n in range(500)))
+    assert (result["added"], problems(result)) == (499, [(125, "username")])
+
+
+async def test_the_update_of_accounts_that_are_there(importer):
+    """Cells that are not empty change the account, others leave it; the password too."""
+    await importer("adduser", "a", "max_channels=5", "country=HU")
+    result = await importer.load(
+        "username,max_channels,country,password\na,7,,new secret\nb,1,DE,\n", "--update"
+    )
+    assert (result["added"], result["changed"]) == (1, 1)
+    record = await importer.store.records.get("a", None)
+    assert (record["max_channels"], record["country"], record["version"]) == (7, "HU", 2)
+    assert (await importer.store.accounts.find("a"))[1] == secrets_of("a", "mizu", "new secret")
+
+
+async def test_a_template_has_the_defaults(importer):
+    """What a line does not say is as in the template."""
+    await importer("adduser", "t", "max_channels=5", "country=HU", "is_template=1")
+    await importer.load("username,max_channels\na,7\nb,\n", "--template", "t")
+    a, b = [await importer.store.records.get(name, None) for name in "ab"]
+    assert [(one["max_channels"], one["country"], one["is_template"]) for one in (a, b)] == [
+        (7, "HU", False),
+        (5, "HU", False),
+    ]
+    assert (await importer.load("username\nc\n", "--template", "nobody"))["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("usrname\na\n", "did you mean username"),
+        ("username,Username\na,b\n", "twice"),
+        ("type\n0\n", "no column username"),
+        ('username\n"a\n', "line"),
+        ("username\n" + "x" * 70_000, "65536"),
+        ("username\na\x00b\n", "NUL"),
+    ],
+)
+async def test_what_is_no_table_of_accounts_is_refused(importer, text, said):
+    """The reason is about the file; nothing is changed."""
+    result = await importer.load(text)
+    assert result["state"] == "failed"
+    assert said in result["error"]
+    assert await importer.names() == []
+
+
+async def test_bytes_that_are_not_text_are_named(importer):
+    """A file in another encoding is a bad line, not a fault."""
+    (importer.files / "a.csv").write_bytes(b"username,name\na,J\xf3zsef\nb,ok\n")
+    result = (await importer("import", "a.csv"))["import"]
+    assert problems(result) == [(2, "name")]
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.csv", "/etc/passwd", "a.txt", "link.csv", "dir.csv", "none.csv", ".csv", ""]
+)
+async def test_only_files_of_the_directory_are_read(importer, tmp_path, name):
+    """No path, no link, no directory, no device."""
+    (tmp_path / "a.csv").write_text("username\na\n")
+    (importer.files / "link.csv").symlink_to(tmp_path / "a.csv")
+    (importer.files / "dir.csv").mkdir()
+    with pytest.raises((BadRequest, NotFound)):
+        await importer("import", name)
+    assert await importer.names() == []
+
+
+async def test_an_export_can_be_imported_again(importer):
+    """Every field but secrets comes out and goes in; a second export says the same."""
+    await importer("adduser", "top", "type=4", "credit=12.5", 'name=Ü, "x"', "pin=4711")
+    await importer(
+        "adduser", "phone", "parent_id=top", "enabled_prefixes=36,49", "credit_expires_at=2027-01-01"
+    )
+    assert (await importer("export", "one.csv"))["accounts"] == 2
+    text = (importer.exports / "one.csv").read_text()
+    assert "4711" not in text
+    assert (importer.exports / "one.csv").stat().st_mode & 0o777 == 0o600
+    await importer.refused(Conflict, "export", "one.csv")
+    await importer.refused(BadRequest, "export", "../one.csv")
+    result = await importer.load(text, "--update")
+    assert (result["changed"], result["bad"]) == (2, 0)
+    before = await importer.store.records.get("phone", None)
+    await importer("deluser", "phone")
+    assert (await importer.load(text, "--update"))["added"] == 1
+    after = await importer.store.records.get("phone", None)
+    own = ("id", "version", "created_by", "created_at", "changed_at", "password")
+    assert {n: v for n, v in before.items() if n not in own} == {
+        n: v for n, v in after.items() if n not in own
+    }
+
+
+async def test_one_import_at_a_time_and_it_can_be_stopped(importer):
+    """A second one waits for its turn by being refused; a stopped one says how far it came."""
+    (importer.files / "a.csv").write_text("username\n" + "".join(f"u{n}\n" for n in range(5000)))
+    job = (await importer("import", "a.csv", "--wait", "0s"))["import"]
+    assert job["state"] == "running"
+    await importer.refused(Conflict, "import", "a.csv")
+    await importer("import", "cancel")
+    await importer.store.imports.wait(importer.store.imports.jobs()[-1], 5)
+    job = (await importer("import", "status"))["imports"][-1]
+    assert job["state"] == "cancelled"
+    assert job["added"] == len(await importer.names()) < 5000
+    await importer.refused(NotFound, "import", "cancel")
