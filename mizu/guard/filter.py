@@ -103,7 +103,10 @@ class Gate:
         if at < 0:
             return False
         line = data[at : at + _AGENT_BYTES].partition(b"\r")[0].lower()
-        return any(word in line for word in self._scanners)
+        for word in self._scanners:  # noqa: SIM110 - any() with a generator takes thrice as long
+            if word in line:
+                return True
+        return False
 
     def _shows_proof(self, host: str, data: bytes) -> bool:
         """Credentials with a nonce of ours that was sent to this very address cannot be forged."""

@@ -301,6 +301,10 @@ class Request(Message):
         self.uri = uri
         self._request_uri: tuple[str, Uri] | None = None
 
+    def copy(self) -> "Request":
+        """The same request to change; the body is shared."""
+        return received_request(self.method, self.uri, list(self.fields), dict(self._first), self.body)
+
     @property
     def request_uri(self) -> Uri:
         """:raise BadMessage: the Request-URI is malformed."""

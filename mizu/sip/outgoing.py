@@ -107,8 +107,7 @@ class Outgoing:
 
     def _address(self, flow: Flow) -> tuple[str, bytes]:
         """Make the request for that flow. Each attempt is a message of its own: the last one may live on."""
-        original = self._original
-        self.request = request = Request(original.method, original.uri, list(original.fields), original.body)
+        self.request = request = self._original.copy()
         branch = self._sender.layer.address(request, flow)
         if self._contact is not None:
             request.set("Contact", self._contact(flow))
