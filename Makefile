@@ -26,6 +26,7 @@ check: lint test
 etc: .venv/installed
 	$(BIN)/python -m mizu.config_pages > etc/mizu.toml
 	$(BIN)/python -m mizu.config_pages --rst > docs/settings.rst
+	$(BIN)/python -m mizu.option_pages > docs/options.rst
 
 sipp:
 	@.ci/prepare sipp

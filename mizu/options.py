@@ -87,7 +87,7 @@ class OptionSpec:
             return "one of " + ", ".join(map(str, self.choices))
         bounds = [self.show_bound(bound) for bound in (self.least, self.most)]
         if bounds[0] and bounds[1]:
-            return f"{words} from {bounds[0]} to {bounds[1]}"
+            return f"{words}{',' if ',' in words else ''} from {bounds[0]} to {bounds[1]}"
         if bounds[0]:
             return f"{words}, at least {bounds[0]}"
         return f"{words}, at most {bounds[1]}" if bounds[1] else words
@@ -95,7 +95,9 @@ class OptionSpec:
     def show_bound(self, bound: float | None) -> str:
         if bound is None:
             return ""
-        return _duration_text(bound) if self.kind == "duration" else f"{bound:g}"
+        if self.kind == "duration":
+            return _duration_text(bound)
+        return str(int(bound)) if float(bound).is_integer() else str(bound)
 
     def _out_of_bounds(self, value: float) -> bool:
         least = -inf if self.least is None else self.least
@@ -244,6 +246,15 @@ IDENTITY_OPTIONS = (
             3: "the caller number and name are taken from them",
         },
         source="original",
+        group="identity",
+    ),
+    OptionSpec(
+        "untrustedidentity",
+        "choice",
+        "replace",
+        "What is done with a call or message of an account that is not trusted to say who calls, when From, "
+        "P-Asserted-Identity, P-Preferred-Identity, Remote-Party-ID or Diversion names somebody else.",
+        choices={"replace": "the called party sees the account", "refuse": "answered 403"},
         group="identity",
     ),
     OptionSpec(

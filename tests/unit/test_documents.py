@@ -11,10 +11,11 @@ from docutils import nodes
 from docutils.core import publish_doctree
 
 import mizu.plugins
-from mizu import config_pages, pluginset
+from mizu import config_pages, option_pages, pluginset
 from mizu.config import Config
 from mizu.config_file import read_config
 from mizu.tap import Options
+from mizu.web.api_routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.rst"), *(ROOT / "docs").rglob("*.rst"), *(ROOT / "bench").glob("*.rst")])
@@ -42,6 +43,19 @@ def test_etc_mizu_toml_is_what_the_settings_are():
 def test_the_settings_page_is_what_the_settings_are():
     """The same for the page."""
     assert (ROOT / "docs" / "settings.rst").read_text() == config_pages.rst()
+
+
+def test_the_options_page_is_what_the_options_are():
+    """The same for global options."""
+    assert (ROOT / "docs" / "options.rst").read_text() == option_pages.rst()
+
+
+def test_the_api_page_has_every_route():
+    """With the command that it is."""
+    text = (ROOT / "docs" / "api.rst").read_text()
+    for route in ROUTES:
+        row = rf"^{route.method} +``{re.escape(route.path)}`` +``{route.command}``$"
+        assert re.search(row, text, re.M), f"{route.method} {route.path}"
 
 
 def test_etc_mizu_toml_changes_nothing(monkeypatch):

@@ -94,7 +94,7 @@ def test_texts_and_values(name, text, value):
         ("depth", "1.0", "a whole number"),
         ("depth", "٣", "a whole number"),
         ("strict", "maybe", "strict: want true or false, got 'maybe'"),
-        ("ban", "soon", "ban: want a duration such as 30s, 10m, 2h or 1d from 1s to 1d, got 'soon'"),
+        ("ban", "soon", "ban: want a duration such as 30s, 10m, 2h or 1d, from 1s to 1d, got 'soon'"),
         ("ban", "2d", "from 1s to 1d"),
         ("factor", "-1", "a number, at least 0"),
         ("factor", "nan", "a number"),
