@@ -4,6 +4,7 @@ Built when the store is up; ``mizu.app`` starts and stops it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import treq.client
@@ -29,7 +30,7 @@ from mizu.media.echo_port import EchoService
 from mizu.model import Binding
 from mizu.observe import Metrics, StatusBoard
 from mizu.operator_view import CallsInProgress, RegisteredContacts, WireTrace
-from mizu.options import REGISTRATION_OPTIONS, Options
+from mizu.options import IDENTITY_OPTIONS, REGISTRATION_OPTIONS, Options
 from mizu.routing.echo import EchoRouter
 from mizu.sip.digest import NonceCounts, NonceSigner
 from mizu.sip.outgoing import RequestSender
@@ -43,12 +44,15 @@ from mizu.store.store import Store
 from mizu.switch.b2bua import Switchboard
 from mizu.switch.core import SipCore
 from mizu.switch.departures import Departures
+from mizu.switch.identity import IdentityRules
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
 from mizu.switch.registration import RegistrationRules
 
 #: Options that the registrar goes by.
 _REGISTRATION = frozenset(spec.name for spec in REGISTRATION_OPTIONS)
+#: Options on who may say who calls.
+_IDENTITY = frozenset(spec.name for spec in IDENTITY_OPTIONS)
 #: A stop that ends calls lets their BYEs be answered, seconds.
 LAST_WORDS_S = 0.5
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -342,7 +346,13 @@ class Node:
     def _registration_rules(self) -> RegistrationRules:
         return RegistrationRules.of(self.options.get, self._config.registrar.contacts_max)
 
+    def _take_identity_rules(self) -> None:
+        board = self._switchboard
+        board.settings = replace(board.settings, identity=IdentityRules.of(self.options.get))
+
     def _option_changed(self, name: str) -> None:
+        if name in _IDENTITY:
+            self._take_identity_rules()
         if name in _REGISTRATION:
             self._registrar.rules = self._registration_rules()
 

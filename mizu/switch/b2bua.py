@@ -25,7 +25,6 @@ from mizu.sip.parser import BadMessage
 from mizu.sip.session import agree_as_uas
 from mizu.sip.timers import DeadlineHeap, TimerSettings
 from mizu.sip.transactions import ServerTransaction, TransactionLayer, random_token
-from mizu.sip.uri import SipUri
 from mizu.switch.call import Call, CallState
 from mizu.switch.callee import CalleeLeg
 from mizu.switch.caller import CallerLeg
@@ -303,9 +302,10 @@ class Switchboard:
             if interval is None:
                 self.answer(tx, 422, None, (("Min-SE", str(settings.session_min_s)),))
                 return None
-        trusted = request.from_.uri if account.trusted_identity else None
-        shown = trusted.user if isinstance(trusted, SipUri) else ""
-        call = Call(self.new_call_id(), self, shown or account.caller_number or account.username, number)
+        if settings.identity.refuses(request, account):
+            self.answer(tx, 403, "Identity Not Yours")
+            return None
+        call = Call(self.new_call_id(), self, settings.identity.shown(request, account).number, number)
         try:
             leg = CallerLeg(call, self, tx, account, interval)
         except BadMessage as bad:

@@ -10,7 +10,6 @@ User-Agent, Warning, Call-Info, Alert-Info, Error-Info, Reply-To, In-Reply-To an
 import re
 from typing import Final
 
-from mizu.model import Account
 from mizu.sip.message import Message, Request
 
 Field = tuple[str, str, str]
@@ -34,14 +33,17 @@ INVITE: Final[Names] = {
     "user-to-user": "User-to-User",
     "answer-mode": "Answer-Mode",
 }
-#: From a caller whose account is marked as trusted, also who called and by which way.
+#: From a caller whose account is marked as trusted, also by which way the call came.
 TRUSTED_INVITE: Final[Names] = INVITE | {
-    "p-asserted-identity": "P-Asserted-Identity",
-    "privacy": "Privacy",
     "diversion": "Diversion",
     "history-info": "History-Info",
     "alert-info": "Alert-Info",
     "call-info": "Call-Info",
+}
+#: The same, and who it says it is (option ``parseidentity`` is not 0).
+ASSERTING_INVITE: Final[Names] = TRUSTED_INVITE | {
+    "p-asserted-identity": "P-Asserted-Identity",
+    "privacy": "Privacy",
 }
 #: Responses to the caller's INVITE.
 RESPONSE: Final[Names] = {
@@ -148,18 +150,8 @@ def wants_privacy(request: Request) -> bool:
     return any(word.strip().lower() in ("id", "user", "header") for word in privacy.split(";"))
 
 
-def shown_number(account: Account, request: Request, from_user: str) -> str:
-    """The number a call shows: chosen by the caller only when its account may."""
-    if account.trusted_identity and from_user:
-        return from_user
-    return account.caller_number or account.username
-
-
-def from_value(
-    account: Account, request: Request, *, number: str, host: str, tag: str, hidden: bool = False
-) -> str:
+def from_value(display: str, *, number: str, host: str, tag: str, hidden: bool = False) -> str:
     """The From of the callee leg."""
     if hidden:
         return f'"Anonymous" <sip:anonymous@anonymous.invalid>;tag={tag}'
-    display = request.from_.display if account.trusted_identity else account.display_name
     return f"{quoted_display(display)}<sip:{escaped_user(number)}@{host}>;tag={tag}"

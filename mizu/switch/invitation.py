@@ -9,6 +9,7 @@ from mizu.sip.message import Request
 from mizu.sip.uri import SipUri, TelUri
 from mizu.switch.callee import Invitation
 from mizu.switch.fields import (
+    ASSERTING_INVITE,
     INVITE,
     TRUSTED_INVITE,
     body_fields,
@@ -72,11 +73,15 @@ def inviter(ports: Ports, call: "Call", caller: "CallerLeg", account: Account) -
     ]
     if settings.server_name:
         fields.append(("User-Agent", "user-agent", settings.server_name))
-    fields += passed(request, TRUSTED_INVITE if account.trusted_identity else INVITE)
+    if settings.identity.passes_asserted(account):
+        fields += passed(request, ASSERTING_INVITE)
+    else:
+        fields += passed(request, TRUSTED_INVITE if account.trusted_identity else INVITE)
     fields += body_fields(request)
     interval_s = settings.session_expires_s if settings.session_timer else 0
     invitation = Invitation(tuple(fields), body, reliable, interval_s, settings.session_min_s)
     hidden = not account.trusted_identity and wants_privacy(request)
+    display = settings.identity.shown(request, account).display
     uri = request.request_uri
     host = settings.domain
     if not host:
@@ -86,7 +91,7 @@ def inviter(ports: Ports, call: "Call", caller: "CallerLeg", account: Account) -
         number = route.caller_number or call.caller_number
 
         def make_from(tag: str) -> str:
-            return from_value(account, request, number=number, host=host, tag=tag, hidden=hidden)
+            return from_value(display, number=number, host=host, tag=tag, hidden=hidden)
 
         return invitation, make_from
 

@@ -138,11 +138,12 @@ class Pager:
         if not (account.enabled and account.can_dial):
             board.answer(tx, 403)
             return
-        trusted = request.from_.uri if account.trusted_identity else None
-        shown = trusted.user if isinstance(trusted, SipUri) else ""
-        shown = shown or account.caller_number or account.username
+        if board.settings.identity.refuses(request, account):
+            board.answer(tx, 403, "Identity Not Yours")
+            return
+        shown = board.settings.identity.shown(request, account)
         wanted = CallRequest(
-            board.new_call_id(), account, shown, number, request.uri, tx.flow.remote[0], board.wall()
+            board.new_call_id(), account, shown.number, number, request.uri, tx.flow.remote[0], board.wall()
         )
         routes = await self._find_routes(wanted)
         uri = request.request_uri
@@ -154,8 +155,8 @@ class Pager:
         ]
 
         def make_from(route: Route, tag: str) -> str:
-            number = route.caller_number or shown
-            return from_value(account, request, number=number, host=host, tag=tag)
+            number = route.caller_number or shown.number
+            return from_value(shown.display, number=number, host=host, tag=tag)
 
         page = Page(self, tx, number, routes[: board.settings.routes], fields, make_from)
         self._pages.add(page)

@@ -3,7 +3,7 @@ their own. Nothing here waits: answers of slow things come back as calls of meth
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ from mizu.sip.flow import Flow
 from mizu.sip.outgoing import RequestSender
 from mizu.sip.timers import DeadlineHeap, TimerSettings
 from mizu.sip.transactions import ServerTransaction
+from mizu.switch.identity import IdentityRules
 
 if TYPE_CHECKING:
     from mizu.switch.call import Call
@@ -40,6 +41,7 @@ class SwitchSettings:
     calls: int = 20_000  #: at a time
     routes: int = 16  #: tried by one call
     forks: int = 32  #: contacts rung at a time by one call
+    identity: IdentityRules = field(default_factory=IdentityRules)
 
 
 @dataclass(frozen=True, slots=True)
