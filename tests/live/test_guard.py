@@ -1,0 +1,266 @@
+"""Real attackers against a real server: SIPVicious, a SIPp flood, forged senders, from 127.0.0.x."""
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mizu.sip.digest import answer_challenge
+from mizu.testing.server import MizuProcess
+from mizu.testing.sip_client import Client, NoAnswer
+
+SIPP = Path(__file__).parent / "sipp"
+USERS = ("1001", "1002")
+PASSWORD = "right-one"
+
+pytestmark = [pytest.mark.limit(90)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MizuProcess]:
+    """
+    One server for this file. SIPVicious sends from 127.0.0.1, which is not on the white list here, and
+    scanners that name themselves are let through to the other defences.
+    """
+    from mizu.testing.postgres import shared_postgres
+
+    with (
+        shared_postgres().database() as url,
+        MizuProcess(
+            tmp_path_factory.mktemp("guard"),
+            *("--database", url, "--http", "127.0.0.1:0"),
+            *("--sip", "udp:127.0.0.1:0", "--sip", "tcp:127.0.0.1:0"),
+        ) as running,
+    ):
+        for user in USERS:
+            assert running.console(f"adduser {user} --password {PASSWORD}")["ok"]
+        for option in ("guardscanners", "guardwhitelist"):
+            assert running.console(f"options set {option} ''")["ok"]
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def nobody_banned(server: MizuProcess) -> Iterator[None]:
+    yield
+    assert server.console("delbanned")["ok"]
+
+
+def banned(server: MizuProcess) -> dict[str, dict[str, object]]:
+    return {one["target"]: one for one in server.console("banned")["result"]["bans"]}
+
+
+def attack(server: MizuProcess, tool: str, *arguments: str) -> str:
+    """Run one of SIPVicious' programs for a few seconds, from port 5999. :return: what it says."""
+    program = shutil.which(tool)
+    if program is None:
+        pytest.skip(f"{tool} is not installed (Debian: sipvicious)")
+    host, port = server.address("udp")
+    command = ["timeout", "4", program, "-P", "5999", *arguments, "-p", str(port), host]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return done.stdout + done.stderr
+
+
+class Bystander:
+    """A customer who registers again and again from an address of his own."""
+
+    def __init__(self, server: MizuProcess, source: str = "127.0.0.100") -> None:
+        self.client = Client(server.address("udp"), source=source)
+        self.delays_s: list[float] = []
+
+    def register_while(self, busy: Callable[[], bool], least: int = 20) -> None:
+        """Every registration must succeed."""
+        while busy() or len(self.delays_s) < least:
+            begun = time.monotonic()
+            assert self.client.register("1002", PASSWORD).status == 200
+            self.delays_s.append(time.monotonic() - begun)
+            time.sleep(0.02)
+
+
+def test_svcrack_is_silenced_before_it_finds_anything(server: MizuProcess) -> None:
+    """Five wrong passwords and its user agent is banned, for real: it answered our challenges."""
+    said = attack(server, "svcrack", "-u", "1001", "-r", "1000-9999")
+    bans = banned(server)
+    assert bans["127.0.0.1:5999"]["reason"] == "wrong password"
+    assert bans["127.0.0.1:5999"]["in_doubt"] is False
+    assert "found" not in said.lower()
+    with pytest.raises(NoAnswer):
+        probe(server, "127.0.0.1", 5999)
+    assert server.console("delbanned")["result"]["bans_ended"] >= 1
+    assert probe(server, "127.0.0.1", 5999).startswith("SIP/2.0 200")
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE", "OPTIONS"])
+def test_svwar_cannot_tell_who_exists(server: MizuProcess, method: str) -> None:
+    """Names that exist and names that do not look the same: it finds nothing and gives up by itself."""
+    said = attack(server, "svwar", "-m", method, "-e", "990-1100", "--force")
+    assert not re.search(r"\b100[12]\b.*(reqauth|noauth)", said), said
+
+
+def test_a_scanner_that_goes_on_learns_nothing_and_is_banned(server: MizuProcess) -> None:
+    """The same answer for every name but for its numbers; after twenty unanswered challenges, silence."""
+    source, port = "127.0.0.32", 5997
+    answers: dict[str, bytes] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, port))
+        sock.settimeout(0.5)
+        sock.connect(server.address("udp"))
+        for number in range(990, 1020):
+            sock.send(request("REGISTER", source, port, user=f"{number:04}"))
+            try:
+                answers[f"{number:04}"] = sock.recv(65_535)
+            except TimeoutError:
+                break
+    assert len(answers) == 20
+    shapes = {
+        re.sub(rb"[0-9a-f]{12,}|REGISTER\d+", b"*", answer.replace(user.encode(), b"USER"))
+        for user, answer in answers.items()
+    }
+    assert len(shapes) == 1, shapes
+    assert banned(server)[source]["in_doubt"] is True
+
+
+def test_svmap_gets_few_answers_and_then_none(server: MizuProcess) -> None:
+    """A scanner that says what it is, is not answered at all when its word is on the list."""
+    server.console("options set guardscanners friendly-scanner")
+    try:
+        said = attack(server, "svmap")
+        assert "found nothing" in said.lower() or "127.0.0.1" not in said
+        assert server.status()["dropped"]["scanner"] > 0
+    finally:
+        server.console("options set guardscanners ''")
+
+
+def probe(server: MizuProcess, source: str, port: int) -> str:
+    """The first line that OPTIONS from that very address gets. :raise NoAnswer:"""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, port))
+        sock.settimeout(1.0)
+        sock.connect(server.address("udp"))
+        sock.send(request("OPTIONS", source, port))
+        try:
+            return sock.recv(65_535).split(b"\r\n")[0].decode()
+        except TimeoutError:
+            raise NoAnswer from None
+
+
+def request(
+    method: str, source: str, port: int, *, user: str = "1001", to_tag: str = "", more: str = ""
+) -> bytes:
+    key = f"{method}{user}{time.monotonic_ns()}"
+    return (
+        f"{method} sip:mizu.test SIP/2.0\r\nVia: SIP/2.0/UDP {source}:{port};rport;branch=z9hG4bK{key}\r\n"
+        f"From: <sip:{user}@mizu.test>;tag=1\r\nTo: <sip:{user}@mizu.test>{to_tag}\r\nCall-ID: {key}\r\n"
+        f"CSeq: 1 {method}\r\nMax-Forwards: 70\r\nContact: <sip:{user}@{source}:{port}>\r\n{more}"
+        "Content-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def test_a_flood_of_wrong_passwords_hurts_nobody_else(server: MizuProcess, tmp_path: Path) -> None:
+    """D1: two attackers at 1,000/s each; a customer elsewhere registers without a failure all the while."""
+    users = tmp_path / "users.csv"
+    users.write_text(
+        "SEQUENTIAL\n" + "".join(f"{u};[authentication username={u} password=no]\n" for u in USERS)
+    )
+    host, port = server.address("udp")
+    floods = [
+        subprocess.Popen(
+            ["sipp", f"{host}:{port}", "-sf", str(SIPP / "register_wrong.xml"), "-inf", str(users),
+             "-i", source,
+             "-bind_local", "-r", "1000", "-m", "4000", "-l", "3000", "-nostdin", "-timeout", "6s"],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for source in ("127.0.0.41", "127.0.0.42")
+    ]  # fmt: skip
+    try:
+        bystander = Bystander(server)
+        bystander.register_while(lambda: any(flood.poll() is None for flood in floods))
+        bans = banned(server)
+        assert any(target.startswith("127.0.0.41") for target in bans)
+        assert any(target.startswith("127.0.0.42") for target in bans)
+        assert not any("127.0.0.100" in target for target in bans)
+        assert server.status()["dropped"]["banned"] > 1000
+        assert sorted(bystander.delays_s)[len(bystander.delays_s) // 2] < 1.0
+    finally:
+        for flood in floods:
+            flood.kill()
+            flood.wait()
+
+
+def test_an_owner_gets_in_while_his_password_is_guessed(server: MizuProcess) -> None:
+    """From a dozen addresses, two guesses each: the account slows down, the registered phone goes on."""
+    owner = Client(server.address("udp"), source="127.0.0.101")
+    assert owner.register("1001", PASSWORD).status == 200
+    for number in range(12):
+        guesser = Client(server.address("udp"), source=f"127.0.1.{number}", timeout_s=1.0)
+        for guess in range(2):
+            assert guesser.register("1001", f"wrong{guess}").status == 401
+        guesser.close()
+    assert server.status()["bans"]["accounts_watched"] >= 1
+    assert all(owner.register("1001", PASSWORD).status == 200 for _ in range(10))
+    assert not any(target.startswith("127.0.1.") for target in banned(server))
+    owner.close()
+
+
+@pytest.mark.parametrize("to_tag", ["", ";tag=none"])
+@pytest.mark.parametrize(
+    "method", ["REGISTER", "OPTIONS", "INVITE", "MESSAGE", "BYE", "SUBSCRIBE", "CANCEL", "FOO"]
+)
+def test_D2_nobody_is_sent_more_than_half_as_much_again(
+    server: MizuProcess, method: str, to_tag: str
+) -> None:
+    """
+    A sender who proved nothing gets at most 1.5 bytes for each of his, once: small requests get no answer
+    at all, and nothing is repeated.
+    """
+    source, port = "127.0.0.51", 5998
+    tiny = (
+        f"{method} sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK{method}{len(to_tag)}\r\n"
+        f"f:<sip:a>;tag=1\r\nt:<sip:a>{to_tag}\r\ni:{method}{len(to_tag)}\r\nCSeq:1 {method}\r\nMax-Forwards:9\r\n\r\n"
+    ).encode()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, port))
+        sock.connect(server.address("udp"))
+        for sent in (request(method, source, port, to_tag=to_tag), tiny):
+            sock.send(sent)
+            got, end = 0, time.monotonic() + (1.2 if method == "INVITE" else 0.2)
+            while (left_s := end - time.monotonic()) > 0:
+                sock.settimeout(left_s)
+                try:
+                    got += len(sock.recv(65_535))
+                except TimeoutError:
+                    break
+            assert got <= 1.5 * len(sent), (got, len(sent))
+
+
+def test_junk_bans_in_doubt_and_an_answered_challenge_comes_through(server: MizuProcess) -> None:
+    """Somebody forges the address of a customer: who holds a nonce that was sent there is let in."""
+    source, port = "127.0.0.61", 5996
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, port))
+        sock.settimeout(1.0)
+        sock.connect(server.address("udp"))
+        sock.send(request("REGISTER", source, port))
+        found = re.search(rb"WWW-Authenticate: (.*)\r\n", sock.recv(65_535))
+        assert found is not None
+        for _ in range(30):
+            sock.send(b"REGISTER nonsense without any header\r\n\r\n")
+        time.sleep(0.3)
+        assert banned(server)[source]["in_doubt"] is True
+        with pytest.raises(NoAnswer):
+            probe(server, source, 5995)
+        credentials = answer_challenge(
+            found[1].decode(),
+            username="1001",
+            password=PASSWORD,
+            method="REGISTER",
+            uri="sip:mizu.test",
+            nc=1,
+            cnonce="c0ffee",
+        )
+        sock.send(request("REGISTER", source, port, more=f"Authorization: {credentials}\r\n"))
+        assert sock.recv(65_535).startswith(b"SIP/2.0 200")
