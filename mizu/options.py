@@ -258,15 +258,6 @@ IDENTITY_OPTIONS = (
         group="identity",
     ),
     OptionSpec(
-        "untrustedidentity",
-        "choice",
-        "replace",
-        "What is done with a call or message of an account that is not trusted to say who calls, when From, "
-        "P-Asserted-Identity, P-Preferred-Identity, Remote-Party-ID or Diversion names somebody else.",
-        choices={"replace": "the called party sees the account", "refuse": "answered 403"},
-        group="identity",
-    ),
-    OptionSpec(
         "parsesipdisplayname",
         "int",
         1,
