@@ -37,7 +37,7 @@ class Flow(Protocol):
         """False when the connection is closed. A UDP flow is always alive."""
 
     def keep_for(self, duration_s: float) -> None:
-        """Somebody can be reached over this connection for so long: it is not idle until then. UDP: nothing."""
+        """Somebody can be reached over this connection so long: it is not idle until then. UDP: nothing."""
 
 
 class Transports(Protocol):
