@@ -16,7 +16,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from mizu.errors import BadRequest, NotFound
+from mizu.errors import BadRequest, NotFound, Stale
 
 Value = bool | int | float | str | tuple[str, ...]
 
@@ -519,17 +519,27 @@ OPTIONS: dict[str, OptionSpec] = {
 class OptionStore(Protocol):
     """Where the values are that somebody gave; ``mizu.store.options``."""
 
-    def load(self) -> Awaitable[Mapping[str, str]]:
-        """Name and text of each option that is set. :raise StoreBusy:"""
+    def load(self) -> Awaitable[Mapping[str, tuple[str, int]]]:
+        """Text and version of each option that is set, by name. :raise StoreBusy:"""
 
-    def put(self, name: str, text: str, by: str) -> Awaitable[None]:
-        """Keep a value; other nodes are told as it commits. :raise StoreBusy:"""
+    def put(self, name: str, text: str, by: str, version: int | None) -> Awaitable[int]:
+        """
+        Keep a value; other nodes are told as it commits.
+
+        :param version: what the caller has seen, 0 when it was not set; ``None``: whatever it is.
+        :return: the new version. :raise Stale: it has another version by now. :raise StoreBusy:
+        """
 
     def remove(self, name: str) -> Awaitable[None]:
         """Forget the value: the default holds. :raise StoreBusy:"""
 
 
 Subscriber = Callable[[str], None]
+
+
+def stale(name: str) -> Stale:
+    """What is raised when somebody was faster."""
+    return Stale(f"option {name}: somebody changed it meanwhile")
 
 
 class Options:
@@ -545,7 +555,7 @@ class Options:
         self.specs: Mapping[str, OptionSpec] = OPTIONS if specs is None else specs
         self._store = store
         self._values = {name: spec.default for name, spec in self.specs.items()}
-        self._given: frozenset[str] = frozenset()
+        self._versions: dict[str, int] = {}  # of those that somebody set
         self._subscribers: list[Subscriber] = []
         self._loads = 0
         self.problems: list[str] = []  #: stored values that cannot be used, and why; their defaults hold
@@ -561,7 +571,11 @@ class Options:
 
     def is_set(self, name: str) -> bool:
         """Did somebody give it a value? (It may be that of the default.)"""
-        return name in self._given
+        return name in self._versions
+
+    def version(self, name: str) -> int:
+        """Another one after each change; 0: it is not set."""
+        return self._versions.get(name, 0)
 
     def __iter__(self) -> Iterator[OptionSpec]:
         """The specifications, by group and name."""
@@ -585,20 +599,25 @@ class Options:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
 
-    async def set(self, name: str, text: str, by: str = "") -> Value:
+    async def set(self, name: str, text: str, by: str = "", version: int | None = None) -> Value:
         """
         Give an option a value: checked, kept, in force here at once and on other nodes within a second.
 
+        :param version: only if it still has this one, 0: only if it is not set; ``None``: in any case.
         :raise NotFound: there is no such option.
         :raise BadRequest: the value will not do.
+        :raise Stale: somebody changed it meanwhile.
         :raise StoreBusy: nothing was changed.
         """
         spec = self.spec(name)
         value = spec.parse(text)
         if self._store is not None:
-            await self._store.put(spec.name, spec.show(value), by)
+            newer = await self._store.put(spec.name, spec.show(value), by, version)
             self._loads += 1  # a load under way may not have seen this
-        self._given |= {spec.name}
+        else:
+            self._check(spec.name, version)
+            newer = self.version(spec.name) + 1
+        self._versions[spec.name] = newer
         self._take({spec.name: value})
         return value
 
@@ -608,9 +627,13 @@ class Options:
         if self._store is not None:
             await self._store.remove(spec.name)
             self._loads += 1
-        self._given -= {spec.name}
+        self._versions.pop(spec.name, None)
         self._take({spec.name: spec.default})
         return spec.default
+
+    def _check(self, name: str, version: int | None) -> None:
+        if version is not None and version != self.version(name):
+            raise stale(name)
 
     async def reload(self) -> None:
         """Read all values anew; when others change meanwhile, again. :raise StoreBusy: the old ones hold."""
@@ -619,11 +642,11 @@ class Options:
         while True:
             self._loads += 1
             mine = self._loads
-            texts = await self._store.load()
+            found = await self._store.load()
             if mine == self._loads:
                 break
         values, problems = {name: spec.default for name, spec in self.specs.items()}, []
-        for name, text in texts.items():
+        for name, (text, _) in found.items():
             spec = self.specs.get(name)
             if spec is None:
                 continue  # of a newer version, or of a plugin that is not there now
@@ -631,7 +654,8 @@ class Options:
                 values[name] = spec.parse(text)
             except BadRequest as wrong:
                 problems.append(str(wrong))
-        self.problems, self._given = problems, frozenset(texts) & frozenset(self.specs)
+        self.problems = problems
+        self._versions = {name: version for name, (_, version) in found.items() if name in self.specs}
         self._take(values)
 
     def _take(self, values: Mapping[str, Value]) -> None:

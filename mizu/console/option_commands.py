@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mizu.console.arguments import Argument, Kind, choice
+from mizu.console.arguments import Argument, Kind, choice, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
@@ -31,6 +31,12 @@ VALUE = Kind(
     },
 )
 _NAME = Argument("name", NAME, "name of the option", required=True)
+_VERSION = Argument(
+    "version",
+    integer(0, 2**53),
+    "only if it still has this version, as JSON shows it; 0: only if it is not set",
+    option=True,
+)
 
 
 def shown(options: Options, spec: OptionSpec) -> dict[str, Any]:
@@ -43,6 +49,7 @@ def shown(options: Options, spec: OptionSpec) -> dict[str, Any]:
         "default": _plain(spec.default),
         "default_text": spec.show(spec.default),
         "is_set": options.is_set(spec.name),
+        "version": options.version(spec.name),
         "type": spec.kind,
         "unit": "seconds" if spec.kind == "duration" else spec.unit,
         "wanted": spec.wanted(),
@@ -94,7 +101,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="give an option a value",
             permission="options.write",
             run=own.set,
-            arguments=(_NAME, Argument("value", VALUE, "the new value", required=True)),
+            arguments=(_NAME, Argument("value", VALUE, "the new value", required=True), _VERSION),
             details="The value is checked. It holds here at once and on every node within a second.",
             examples=("options set maxresellers 5", "options set upperexpire 10m"),
             changes=True,
@@ -145,7 +152,10 @@ class _OptionCommands:
     async def set(self, call: Invocation) -> CommandResult:
         spec = self._options.spec(call.text("name"))
         before = shown(self._options, spec)
-        await self._options.set(spec.name, call.text("value"), call.operator.name)
+        version = call.values["version"]
+        await self._options.set(
+            spec.name, call.text("value"), call.operator.name, None if version is None else int(version)
+        )
         return self._changed(spec, before)
 
     async def reset(self, call: Invocation) -> CommandResult:

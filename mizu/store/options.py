@@ -1,5 +1,7 @@
 """Values of global options in PostgreSQL, and how a node follows changes of others."""
 
+# ruff: noqa: S608 - what is put into SQL text here are our own constants; values are parameters
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +11,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mizu.errors import StoreBusy
-from mizu.options import Options
+from mizu.options import Options, stale
 from mizu.store.notify import Changes
 from mizu.store.postgres import Pool
 
-_LOAD = "SELECT name, value FROM option"
-_PUT = """INSERT INTO option (name, value, changed_by) VALUES (%(name)s, %(value)s, %(by)s)
- ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_by = excluded.changed_by,
- changed_at = now(), version = option.version + 1"""
+_LOAD = "SELECT name, value, version FROM option"
+_INSERT = "INSERT INTO option (name, value, changed_by) VALUES (%(name)s, %(value)s, %(by)s)"
+_NEWER = "value = %(value)s, changed_by = %(by)s, changed_at = now(), version = nextval('option_version')"
+_PUT = f"{_INSERT} ON CONFLICT (name) DO UPDATE SET {_NEWER} RETURNING version"
+_PUT_FIRST = f"{_INSERT} ON CONFLICT (name) DO NOTHING RETURNING version"
+_PUT_OVER = f"UPDATE option SET {_NEWER} WHERE name = %(name)s AND version = %(version)s RETURNING version"
 _REMOVE = "DELETE FROM option WHERE name = %(name)s"
 _RETRY_S = 1.0
 
@@ -29,13 +33,18 @@ class PostgresOptionStore:
     def __init__(self, reports: Pool) -> None:
         self._reports = reports
 
-    def load(self) -> Deferred[Mapping[str, str]]:
+    def load(self) -> Deferred[Mapping[str, tuple[str, int]]]:
         """See the protocol."""
-        return self._reports.query(_LOAD).addCallback(dict)
+        return self._reports.query(_LOAD).addCallback(lambda rows: {row[0]: (row[1], row[2]) for row in rows})
 
-    def put(self, name: str, text: str, by: str) -> Deferred[None]:
+    async def put(self, name: str, text: str, by: str, version: int | None) -> int:
         """See the protocol."""
-        return self._reports.operate(_PUT, {"name": name, "value": text, "by": by})
+        statement = _PUT if version is None else _PUT_OVER if version else _PUT_FIRST
+        values = {"name": name, "value": text, "by": by, "version": version}
+        rows = await self._reports.query(statement, values)
+        if not rows:
+            raise stale(name)
+        return int(rows[0][0])
 
     def remove(self, name: str) -> Deferred[None]:
         """See the protocol."""
@@ -65,6 +74,8 @@ class OptionFollower:
                     await self._options.reload()
                     break
                 except StoreBusy:
+                    if self._stopped:
+                        break
                     self._pause = deferLater(self._reactor, _RETRY_S)
                     await self._pause
         finally:

@@ -65,6 +65,7 @@ SHAPES: dict[str, JsonObject] = {
             "text": _TEXT,
             "default": _ANY,
             "is_set": _BOOL,
+            "version": _WHOLE,
             "type": _TEXT,
             "unit": _TEXT,
             "meaning": _TEXT,
@@ -192,7 +193,7 @@ def _operation(route: ApiRoute, command: Command) -> JsonObject:
     statuses += ["413", "415"] if route.has_body else []
     success = _answer(command.help, _shape_of(route))
     headers: JsonObject = {}
-    if route.shape == "Account" and not route.items:
+    if "version" in SHAPES.get(route.shape, {}).get("required", ()) and not route.items:
         headers["ETag"] = {"schema": _TEXT, "description": "the version, for If-Match"}
     if route.location:
         headers["Location"] = {"schema": _TEXT}

@@ -7,6 +7,7 @@ from twisted.internet.task import deferLater
 
 from mizu.clock import SystemClock
 from mizu.config import DatabaseConfig
+from mizu.errors import Stale
 from mizu.options import Options
 from mizu.store import Store
 from mizu.store.options import OptionFollower
@@ -47,3 +48,17 @@ async def test_a_value_set_on_one_node_holds_on_the_other(two_nodes, notified):
     await one.reset("maxresellers")
     await until(lambda: two.get("maxresellers") == 10)
     assert not two.is_set("maxresellers")
+
+
+async def test_two_operators_on_two_nodes_do_not_overwrite_each_other(two_nodes):
+    """Both have seen that it is not set; the second is refused. So is who saw it before it was set anew."""
+    (_, one, _), (_, two, _) = two_nodes
+    await one.set("maxresellers", "20", "alice", version=0)
+    with pytest.raises(Stale):
+        await two.set("maxresellers", "30", "bob", version=0)
+    seen = one.version("maxresellers")
+    await one.reset("maxresellers")
+    await one.set("maxresellers", "20", "alice")
+    with pytest.raises(Stale):
+        await two.set("maxresellers", "30", "bob", version=seen)
+    assert one.get("maxresellers") == 20

@@ -3,8 +3,8 @@
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from mizu.errors import BadRequest, NotFound, StoreBusy
-from mizu.options import KINDS, OPTIONS, Options, OptionSpec
+from mizu.errors import BadRequest, NotFound, Stale, StoreBusy
+from mizu.options import KINDS, OPTIONS, Options, OptionSpec, stale
 
 SPECS = {
     spec.name: spec
@@ -26,22 +26,28 @@ class Kept:
 
     def __init__(self, **texts):
         self.texts, self.error, self.gate = dict(texts), None, None
+        self.versions = dict.fromkeys(texts, 1)
 
     async def load(self):
-        found = dict(self.texts)
+        found = {name: (text, self.versions[name]) for name, text in self.texts.items()}
         if self.gate is not None:
             await self.gate
         if self.error:
             raise self.error
         return found
 
-    async def put(self, name, text, by):
+    async def put(self, name, text, by, version):
         if self.error:
             raise self.error
+        if version is not None and version != self.versions.get(name, 0):
+            raise stale(name)
         self.texts[name] = text
+        self.versions[name] = self.versions.get(name, 0) + 1
+        return self.versions[name]
 
     async def remove(self, name):
         self.texts.pop(name, None)
+        self.versions.pop(name, None)
 
 
 def options_over(store=None):
@@ -51,9 +57,11 @@ def options_over(store=None):
 @pytest.mark.parametrize("spec", OPTIONS.values(), ids=str)
 def test_every_option_explains_itself(spec):
     """A name in the original's spelling, a known kind, a meaning, and a default that is allowed."""
-    assert spec.name == spec.name.lower() and spec.name.isidentifier()
+    assert spec.name == spec.name.lower()
+    assert spec.name.isidentifier()
     assert spec.kind in KINDS
-    assert spec.meaning.endswith(".") and len(spec.meaning) > 20
+    assert spec.meaning.endswith(".")
+    assert len(spec.meaning) > 20
     assert spec.group
     assert spec.parse(spec.show(spec.default)) == spec.default
     assert type(spec.parse(spec.show(spec.default))) is type(spec.default)
@@ -79,7 +87,7 @@ def test_every_option_explains_itself(spec):
     ],
 )
 def test_texts_and_values(name, text, value):
-    """What an operator types becomes a value of the option's type, and shows as a text that means it again."""
+    """What an operator types becomes a value of the option's type, and shows as a text that means it."""
     spec = SPECS[name]
     assert spec.parse(text) == value
     assert spec.parse(spec.show(value)) == value
@@ -175,3 +183,19 @@ async def test_a_slow_reload_does_not_bring_back_the_past():
     gate.callback(None)
     await loading
     assert options.get("depth") == 5
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_nobody_overwrites_what_he_has_not_seen(kept):
+    """A version that is not the newest is refused and nothing changes; 0 stands for an option not set."""
+    options = options_over(Kept() if kept else None)
+    await options.set("depth", "3", version=0)
+    first = options.version("depth")
+    await options.set("depth", "4", version=first)
+    for old in (0, first, 99):
+        with pytest.raises(Stale, match="somebody changed it meanwhile"):
+            await options.set("depth", "9", version=old)
+    assert options.get("depth") == 4
+    await options.set("depth", "5")
+    await options.reset("depth")
+    assert options.version("depth") == 0

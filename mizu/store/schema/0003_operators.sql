@@ -1,16 +1,19 @@
 -- Global options, tokens of operators, and the list of what operators changed.
 
+CREATE SEQUENCE option_version;
+COMMENT ON SEQUENCE option_version IS 'Versions of options: one that was removed and set again has another one';
+
 CREATE TABLE option (
     name text PRIMARY KEY,
     value text NOT NULL,
-    version bigint NOT NULL DEFAULT 1,
+    version bigint NOT NULL DEFAULT nextval('option_version'),
     changed_by text NOT NULL DEFAULT '',
     changed_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE option IS 'Global options that somebody set; the others have their defaults (mizu.options)';
 COMMENT ON COLUMN option.name IS 'Name as in mizu.options.OPTIONS';
 COMMENT ON COLUMN option.value IS 'Value as text, as options get shows it';
-COMMENT ON COLUMN option.version IS 'Grows with every change of the row';
+COMMENT ON COLUMN option.version IS 'Grows with every change';
 COMMENT ON COLUMN option.changed_by IS 'Operator who set it last';
 COMMENT ON COLUMN option.changed_at IS 'When it was set last';
 
