@@ -67,9 +67,9 @@ def parse_entries(text: str) -> list[AddressEntry]:
 
 def _split_port(word: str) -> tuple[str, int]:
     if word.startswith("["):
-        host, _, rest = word[1:].partition("]")
+        host, bracket, rest = word[1:].partition("]")
         found = re.fullmatch(r"(?: port |:)(\d{1,5})", rest)
-        if rest and not found:
+        if not bracket or (rest and not found):
             return word, 0  # read as an address, this is none
         return host, _port(found[1]) if found else 0
     found = _with_port.match(word)

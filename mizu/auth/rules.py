@@ -279,7 +279,7 @@ def refusal_of(place: Place, query: AuthQuery) -> str:
             return f"the called number does not begin with its tech prefix {rule.tech_prefix or '(none)'}"
     if rule.auth_type is AuthType.IP_AND_PORT:
         port = place.port or rule.port
-        if port != query.source_port:
+        if not port or port != query.source_port:
             return f"its port is {port or '(none given)'}, not {query.source_port}"
     if rule.auth_type is AuthType.IP_AND_USERNAME and rule.username != query.caller_number:
         return f"the request claims to be {query.caller_number!r}, not {rule.username!r}"

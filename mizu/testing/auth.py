@@ -10,7 +10,7 @@ A plugin author runs the contract by subclassing :class:`AuthBackendContract` in
             return MyBackend(...)
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -20,10 +20,10 @@ from zope.interface.verify import verifyObject
 
 from mizu.auth.interfaces import IByUsername
 from mizu.errors import Conflict
-from mizu.interfaces import IAuthBackend
-from mizu.model import Account, AuthAnswer, AuthQuery
+from mizu.interfaces import IAuthBackend, IAuthRules
+from mizu.model import Account, AuthAnswer, AuthQuery, AuthRule
 from mizu.sip.digest import ALGORITHMS, ha1
-from mizu.testing.stores import MemoryAccountStore
+from mizu.testing.stores import MemoryAccountStore, StoreFaults
 
 T = TypeVar("T")
 
@@ -214,3 +214,27 @@ class AuthBackendContract:
         there = self.result(backend.find(auth_query(self.known_username, source_host="192.0.2.7")))
         assert here == there
         assert self.result(backend.find(auth_query(self.known_username, has_credentials=False))) is None
+
+
+@implementer(IAuthRules)
+class MemoryAuthRules:
+    """
+    Rules of accounts in a dict, by username.
+
+    :ivar asked: what was read: usernames, or ``None`` for everything.
+    """
+
+    def __init__(self, *rules: AuthRule) -> None:
+        self.faults = StoreFaults()
+        self.rules = {rule.username: rule for rule in rules}
+        self.asked: list[tuple[str, ...] | None] = []
+
+    def load(self) -> Deferred[Sequence[AuthRule]]:
+        """See the interface."""
+        self.asked.append(None)
+        return self.faults.answer(lambda: list(self.rules.values()))
+
+    def find(self, usernames: Sequence[str]) -> Deferred[Sequence[AuthRule]]:
+        """See the interface."""
+        self.asked.append(tuple(usernames))
+        return self.faults.answer(lambda: [self.rules[name] for name in usernames if name in self.rules])
