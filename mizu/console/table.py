@@ -49,8 +49,6 @@ PERMISSIONS: Mapping[str, Rights] = {
     "audit.read": Rights.ADMIN,
     "guard.read": Rights.SALES,
     "guard.write": Rights.ADMIN,
-    "guard.read": Rights.SALES,
-    "guard.write": Rights.ADMIN,
     "trace": Rights.ADMIN,
     "server.stop": Rights.GENERAL_ADMIN,
 }
