@@ -198,7 +198,9 @@ def _listed(word: str, pattern: re.Pattern[str], wanted: str) -> str:
     items = [item.strip() for item in word.split(",") if item.strip()]
     if len(items) > LIST_MAX_ITEMS:
         raise ValueError(f"at most {LIST_MAX_ITEMS} of them")
-    if items == ["*"]:
+    if "*" in items:
+        if len(set(items)) > 1:
+            raise ValueError(f"{wanted}; * stands alone")
         return "*"
     for item in items:
         if not pattern.match(item):

@@ -86,7 +86,7 @@ def tech_prefix(chain: Chain, given: str) -> Refusal | None:
     return None
 
 
-def tests_only(chain: Chain, called: str, *, is_test: bool) -> Refusal | None:
+def only_tests(chain: Chain, called: str, *, is_test: bool) -> Refusal | None:
     """Does a gateway take only test calls, or only calls with its test prefix?"""
     for one in chain:
         if one.only_test_calls and not is_test:

@@ -157,7 +157,7 @@ async def test_the_chain_and_the_tree(records):
 
 async def test_a_subtree_moves_as_one(records, store):
     """What hangs below goes along; circles and too many levels are refused."""
-    await store.options.put("maxresellers", "3", "tester")
+    await store._reports.operate("INSERT INTO option (name, value) VALUES ('maxresellers', '3')")
     parent = None
     for name in ("a", "b", "c"):
         parent = (await add(records, name, type=4, parent_id=parent))["id"]

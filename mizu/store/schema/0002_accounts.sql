@@ -154,16 +154,19 @@ CREATE FUNCTION account_subtree(root bigint) RETURNS TABLE (id bigint, level int
 $$;
 COMMENT ON FUNCTION account_subtree(bigint) IS 'The account and everything below it, with the levels between';
 
--- Whoever changes a parent holds one lock until the commit. A transaction that looks at an old snapshot
--- (repeatable read) must also lock what it reads: a change that it cannot see then fails it (40001).
+-- Whoever changes a parent holds one lock until the commit, and looks at what is committed then. A transaction
+-- that looks at an older snapshot cannot know the tree, so it is refused.
 CREATE OR REPLACE FUNCTION account_check_parent() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    old_snapshot boolean := current_setting('transaction_isolation') <> 'read committed';
     above bigint := NEW.parent_id;
     levels integer := 0;
     levels_below integer := 0;
     levels_max integer;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'owners of accounts are changed at isolation level read committed only'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'account_isolation';
+    END IF;
     PERFORM pg_advisory_xact_lock(x'6d697a75'::int, 2);
     WHILE above IS NOT NULL LOOP
         levels := levels + 1;
@@ -171,11 +174,7 @@ BEGIN
             RAISE EXCEPTION 'account % cannot be below account %: cycle', NEW.id, NEW.parent_id
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'account_tree';
         END IF;
-        IF old_snapshot THEN
-            SELECT parent_id INTO above FROM account WHERE id = above FOR SHARE;
-        ELSE
-            SELECT parent_id INTO above FROM account WHERE id = above;
-        END IF;
+        SELECT parent_id INTO above FROM account WHERE id = above;
     END LOOP;
     levels_max := account_levels_max();
     IF TG_OP = 'UPDATE' AND levels <= levels_max THEN

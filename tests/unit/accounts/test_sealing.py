@@ -1,0 +1,76 @@
+"""Secrets that are encrypted at rest, and the file with their keys."""
+
+import pytest
+
+from mizu.accounts.sealing import KeyFile, SealBroken, SealingKeys, new_key
+from mizu.errors import ConfigError
+
+
+def test_what_is_sealed_opens_again():
+    """Any text; the same text is sealed differently each time; empty stays empty."""
+    keys = SealingKeys([new_key()])
+    for secret in ("battery staple", "ü", "x" * 256, ":"):
+        assert keys.open(keys.seal(secret)) == secret
+        assert secret not in keys.seal(secret) or secret == ":"
+    assert keys.seal("a") != keys.seal("a")
+    assert keys.seal("") == keys.open("") == ""
+
+
+def test_without_its_key_it_stays_closed():
+    """Another key, a changed text: said, never wrong text."""
+    sealed = SealingKeys([new_key()]).seal("secret")
+    other = SealingKeys([new_key()])
+    with pytest.raises(SealBroken, match="not in the key file"):
+        other.open(sealed)
+    keys = SealingKeys([new_key()])
+    sealed = keys.seal("secret")
+    for changed in (sealed[:-4] + "AAA=", f"{keys.current}:x", f"{keys.current}:", "nonsense", ":"):
+        with pytest.raises(SealBroken):
+            keys.open(changed)
+
+
+def test_keys_follow_each_other(tmp_path):
+    """Added, promoted, dropped: what was sealed before opens until its key is dropped."""
+    file = KeyFile(tmp_path / "secret.key")
+    first = file()
+    old = first.seal("secret")
+    added = file.add()
+    assert (len(added), added.current) == (2, first.current)
+    promoted = file.promote()
+    assert promoted.current != first.current
+    assert promoted.open(old) == "secret"
+    new = promoted.seal("secret")
+    alone = file.drop_old()
+    assert (len(alone), alone.open(new)) == (1, "secret")
+    with pytest.raises(SealBroken):
+        alone.open(old)
+
+
+def test_the_file_is_ours_alone(tmp_path):
+    """Made with mode 0600; one that others can read is refused."""
+    path = tmp_path / "secret.key"
+    KeyFile(path)()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="others can read"):
+        KeyFile(path)()
+
+
+def test_a_copied_file_is_noticed(tmp_path):
+    """A node uses the keys that were put there while it runs."""
+    ours, theirs = KeyFile(tmp_path / "a"), KeyFile(tmp_path / "b")
+    ours()
+    sealed = theirs().seal("secret")
+    ours.write((tmp_path / "b").read_text().split())
+    assert ours().open(sealed) == "secret"
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n", "\xff"])
+def test_a_broken_file_is_said_and_kept(tmp_path, text):
+    """It is never replaced by new keys: those would make every secret unreadable."""
+    path = tmp_path / "secret.key"
+    path.write_text(text, encoding="latin-1")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError):
+        KeyFile(path)()
+    assert path.read_text(encoding="latin-1") == text
