@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench import inprocess, load
+from bench import flood, inprocess, load
 from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_injection
 
 #: First rate tried, by peer and work.
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("what", choices=["compare", "rate", "latency", "memory", "profile", "held"])
     parser.add_argument("--peers", default="mizu,kamailio,sippy")
     parser.add_argument(
-        "--works", default="w1,w2,w3", help="w1 OPTIONS, w2 digest REGISTER, w3 digest call with CDR"
+        "--works", default="w1,w2,w3", help="w1 OPTIONS, w2 digest REGISTER, w3 digest call, w5 floods"
     )
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--rate", type=int, default=200, help="of rate, latency and memory, per second")
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--generator-cpu", default="1", help="processor of SIPp")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "mizu-bench")
     parser.add_argument("--out", type=Path, help="append one JSON line a result")
+    parser.add_argument("--floods", default=",".join(flood.KINDS), help="of w5")
+    parser.add_argument("--flood-rates", default=",".join(map(str, flood.RATES)), help="of w5, per second")
     parser.add_argument("--rounds", type=int, default=40, help="of profile")
     parser.add_argument("--top", type=int, default=30, help="functions that profile shows; 0: none")
     options = parser.parse_args()
@@ -72,7 +74,11 @@ def make_peers(options: argparse.Namespace, cluster: Cluster, work: str) -> list
         if name == "mizu":
             chosen.append(MizuPeer(cluster, options.scratch, **common))
         elif name == "kamailio":
-            defines = {"w1": ("WITH_OPTIONS_ONLY",), "w3": ("WITH_CDR",)}.get(work, ())
+            defines = {
+                "w1": ("WITH_OPTIONS_ONLY",),
+                "w3": ("WITH_CDR",),
+                "w5": ("WITH_PIKE",),
+            }.get(work, ())
             chosen.append(KamailioPeer(cluster, options.scratch, defines=defines, **common))
         elif name == "sippy" and work.startswith("w3"):
             chosen.append(SippyPeer(options.scratch, cpu=options.server_cpu))
@@ -94,7 +100,12 @@ def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> obje
     result: object
     peer.start()
     try:
-        if options.what == "compare":
+        if work == "w5":
+            kinds, rates = options.floods.split(","), options.flood_rates.split(",")
+            result = flood.measure(setup, tuple(kinds), tuple(map(int, rates)))
+            for row in result:
+                load.record(options.out, row)
+        elif options.what == "compare":
             result = load.search(setup, work, START[peer.name, work])
             print(result, flush=True)
             if isinstance(result, load.Result) and result.rates and work != "w1":

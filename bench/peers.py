@@ -109,6 +109,9 @@ class Peer(Protocol):
 
     def stop(self) -> None: ...
 
+    def forgive(self) -> None:
+        """Let in again whoever was banned."""
+
     def server_pids(self) -> list[int]: ...
 
     def db_pids(self) -> list[int]: ...
@@ -159,6 +162,10 @@ class MizuPeer:
 
     def db_pids(self) -> list[int]:
         return self._cluster.pids()[:1]
+
+    def forgive(self) -> None:
+        if not self._server.console("delbanned")["ok"]:
+            raise SystemExit("bench: delbanned failed")
 
     @property
     def server(self) -> MizuProcess:
@@ -233,6 +240,10 @@ class KamailioPeer:
         end(int(self._pid_file.read_text()))
         self._pid_file.unlink(missing_ok=True)
 
+    def forgive(self) -> None:
+        self.stop()
+        self.start()
+
     def server_pids(self) -> list[int]:
         return [int(self._pid_file.read_text())]
 
@@ -278,6 +289,9 @@ class SippyPeer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def forgive(self) -> None:
+        """It bans nobody."""
 
     def server_pids(self) -> list[int]:
         return [self._process.pid] if self._process else []

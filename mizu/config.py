@@ -114,6 +114,15 @@ class RoutingConfig(Section):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class GuardConfig(Section):
+    """``[guard]``: where bans go besides the database. Thresholds and times are global options."""
+
+    export: list[dict[str, Any]] = setting(
+        [], "[[guard.export]]: name, type, and the settings of that type; none is built in"
+    )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class CallConfig(Section):
     """``[call]``: what calls wait for."""
 
@@ -194,6 +203,7 @@ class Config(Section):
     registrar: RegistrarConfig = field(default_factory=RegistrarConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     call: CallConfig = field(default_factory=CallConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)

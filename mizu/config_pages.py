@@ -65,7 +65,7 @@ def _plugins() -> Iterator[tuple[str, str, Any]]:
 
 
 def _is_tables(name: str, section: str) -> bool:
-    return (section, name) in {("auth", "backend"), ("routing", "router")}
+    return (section, name) in {("auth", "backend"), ("routing", "router"), ("guard", "export")}
 
 
 def _comment(text: str) -> str:

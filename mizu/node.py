@@ -128,6 +128,7 @@ class Node:
             forget_answers=self._forget_answers,
         )
         backends = pluginset.build_auth_backends(config, plugins)
+        doorman.exports = [export for _, export in pluginset.build_ban_exports(config, plugins)]
         self._kept_fresh: list[Any] = [one for _, one in backends if IKeptFresh.providedBy(one)]
         self._authorizer = Authorizer(
             backends,
@@ -278,6 +279,7 @@ class Node:
         loaded = await self._registrar.load(lambda: deferLater(self._reactor, 0))  # HTTP is asked meanwhile
         if loaded:
             self.log.info("{count} registered contacts loaded", count=loaded)
+        await self._doorman.load()
         for spec in self._config.sip.listen:
             self._transports.listen(spec)
         for backend in self._kept_fresh:

@@ -31,6 +31,8 @@ from mizu.interfaces import (
     IAuthBackend,
     IAuthBackendFactory,
     IAuthRules,
+    IBanExport,
+    IBanExportFactory,
     IClock,
     IRouter,
     IRouterFactory,
@@ -82,6 +84,7 @@ class Kind:
     key: str  #: the list of tables in the configuration
     factory: type[Interface]
     product: type[Interface]
+    needed: bool = True  #: at least one must be configured
 
     def tables(self, config: Config) -> list[dict[str, Any]]:
         section, _, name = self.key.partition(".")
@@ -91,7 +94,8 @@ class Kind:
 
 AUTH = Kind("auth backend", "auth.backend", IAuthBackendFactory, IAuthBackend)
 ROUTER = Kind("router", "routing.router", IRouterFactory, IRouter)
-KINDS = (AUTH, ROUTER)
+BAN_EXPORT = Kind("ban export", "guard.export", IBanExportFactory, IBanExport, needed=False)
+KINDS = (AUTH, ROUTER, BAN_EXPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +301,7 @@ def choose(kind: Kind, config: Config, problems: list[str], where: str = "") -> 
             problems.append(f"{here}.name: {one.name!r} is taken by an earlier {kind.word}")
         names.add(one.name)
         chosen.append(one)
-    if not kind.tables(config):
+    if kind.needed and not kind.tables(config):
         problems.append(f"{where}{kind.key}: at least one {kind.word} is needed")
     return chosen
 
@@ -365,6 +369,11 @@ def build(kind: Kind, config: Config, services: PluginServices) -> list[tuple[st
 def build_auth_backends(config: Config, services: PluginServices) -> list[tuple[str, IAuthBackend]]:
     """What the authorizer asks, in order. :raise ConfigError:"""
     return build(AUTH, config, services)
+
+
+def build_ban_exports(config: Config, services: PluginServices) -> list[tuple[str, IBanExport]]:
+    """What is told of bans, in order. :raise ConfigError:"""
+    return build(BAN_EXPORT, config, services)
 
 
 def build_routers(config: Config, services: PluginServices) -> list[tuple[str, IRouter]]:

@@ -57,7 +57,7 @@ class Doorman:
         self._reactor = reactor
         self._clock = clock
         self._registered_at = registered_at
-        self._exports = exports
+        self.exports: Sequence[IBanExport] = exports
         self._on_scanners: Callable[[Iterable[str]], None] = lambda names: None
         self.bans = BanList(limit)
         self.trusted = AddressTable()
@@ -184,7 +184,7 @@ class Doorman:
         if ban.target.port:
             return
         duration_s = None if ban.until_s == inf else max(1.0, ban.until_s - self.wall_s())
-        for export in self._exports:
+        for export in self.exports:
             try:
                 export.ban(ban.target.text, duration_s)
             except Exception:
@@ -194,7 +194,7 @@ class Doorman:
         """Tell the packet filters that a ban is over."""
         if ban.target.port or not ban.proven:
             return
-        for export in self._exports:
+        for export in self.exports:
             try:
                 export.unban(ban.target.text)
             except Exception:
@@ -208,7 +208,7 @@ class Doorman:
             for ban in self.bans.all()
             if ban.proven and not ban.target.port
         ]
-        for export in self._exports:
+        for export in self.exports:
             try:
                 export.begin(bans)
             except Exception:
@@ -338,8 +338,11 @@ class Doorman:
         self.export_all()
 
     async def load(self) -> None:
-        """Read the bans and the white list. :raise StoreBusy:"""
-        await self.read({None})
+        """Read the bans and the white list; when the database is away, as soon as it is back."""
+        try:
+            await self.read({None})
+        except StoreBusy:
+            self.ban_changed(None)
 
     def stop(self) -> None:
         """Follow no more changes; exports are closed."""
@@ -347,7 +350,7 @@ class Doorman:
         self._unsubscribe()
         if self._pause is not None:
             self._pause.cancel()
-        for export in self._exports:
+        for export in self.exports:
             export.close()
 
     # ------------------------------------------------------------ for status and metrics

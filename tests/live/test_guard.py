@@ -22,21 +22,25 @@ pytestmark = [pytest.mark.limit(90)]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MizuProcess]:
+def database() -> Iterator[str]:
+    """One for this file."""
+    from mizu.testing.postgres import shared_postgres
+
+    with shared_postgres().database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MizuProcess]:
     """
     One server for this file. SIPVicious sends from 127.0.0.1, which is not on the white list here, and
     scanners that name themselves are let through to the other defences.
     """
-    from mizu.testing.postgres import shared_postgres
-
-    with (
-        shared_postgres().database() as url,
-        MizuProcess(
-            tmp_path_factory.mktemp("guard"),
-            *("--database", url, "--http", "127.0.0.1:0"),
-            *("--sip", "udp:127.0.0.1:0", "--sip", "tcp:127.0.0.1:0"),
-        ) as running,
-    ):
+    with MizuProcess(
+        tmp_path_factory.mktemp("guard"),
+        *("--database", database, "--http", "127.0.0.1:0"),
+        *("--sip", "udp:127.0.0.1:0", "--sip", "tcp:127.0.0.1:0"),
+    ) as running:
         for user in USERS:
             assert running.console(f"adduser {user} --password {PASSWORD}")["ok"]
         for option in ("guardscanners", "guardwhitelist"):
@@ -220,7 +224,8 @@ def test_D2_nobody_is_sent_more_than_half_as_much_again(
     source, port = "127.0.0.51", 5998
     tiny = (
         f"{method} sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK{method}{len(to_tag)}\r\n"
-        f"f:<sip:a>;tag=1\r\nt:<sip:a>{to_tag}\r\ni:{method}{len(to_tag)}\r\nCSeq:1 {method}\r\nMax-Forwards:9\r\n\r\n"
+        f"f:<sip:a>;tag=1\r\nt:<sip:a>{to_tag}\r\ni:{method}{len(to_tag)}\r\n"
+        f"CSeq:1 {method}\r\nMax-Forwards:9\r\n\r\n"
     ).encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((source, port))
@@ -264,3 +269,38 @@ def test_junk_bans_in_doubt_and_an_answered_challenge_comes_through(server: Mizu
         )
         sock.send(request("REGISTER", source, port, more=f"Authorization: {credentials}\r\n"))
         assert sock.recv(65_535).startswith(b"SIP/2.0 200")
+
+
+def test_every_node_of_a_database_keeps_out_whom_one_has_banned(
+    server: MizuProcess, database: str, tmp_path: Path
+) -> None:
+    """Within a second of the command, both ways; and a node that starts later knows."""
+    before = server.console("ban 127.0.0.71 1h")
+    assert before["ok"], before
+    with MizuProcess(
+        tmp_path / "other", "--database", database, "--sip", "udp:127.0.0.1:0", "--http", "127.0.0.1:0"
+    ) as other:
+        with pytest.raises(NoAnswer):
+            probe(other, "127.0.0.71", 5994)
+        assert probe(other, "127.0.0.72", 5994).startswith("SIP/2.0 200")
+        server.console("ban 127.0.0.72 1h")
+        server.console("unban 127.0.0.71")
+        time.sleep(1.0)
+        with pytest.raises(NoAnswer):
+            probe(other, "127.0.0.72", 5994)
+        assert probe(other, "127.0.0.71", 5994).startswith("SIP/2.0 200")
+        other.console("whitelist add 127.0.0.72 ours")
+        time.sleep(1.0)
+        assert probe(server, "127.0.0.72", 5994).startswith("SIP/2.0 200")
+        server.console("whitelist del 127.0.0.72")
+
+
+def test_bans_survive_a_restart(server: MizuProcess) -> None:
+    """Who is banned is banned before the first listener opens."""
+    server.console("ban 127.0.0.73 1h")
+    server.stop()
+    server.start()
+    with pytest.raises(NoAnswer):
+        probe(server, "127.0.0.73", 5993)
+    assert server.console("unban 127.0.0.73")["ok"]
+    assert probe(server, "127.0.0.73", 5993).startswith("SIP/2.0 200")

@@ -1,0 +1,1 @@
+"""Bans of Mizu as sets of nftables."""
