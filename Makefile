@@ -27,6 +27,7 @@ etc: .venv/installed
 	$(BIN)/python -m mizu.config_pages > etc/mizu.toml
 	$(BIN)/python -m mizu.config_pages --rst > docs/settings.rst
 	$(BIN)/python -m mizu.option_pages > docs/options.rst
+	$(BIN)/python -m mizu.accounts.field_pages > docs/fields.rst
 
 sipp:
 	@.ci/prepare sipp

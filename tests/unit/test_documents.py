@@ -12,6 +12,7 @@ from docutils.core import publish_doctree
 
 import mizu.plugins
 from mizu import config_pages, option_pages, pluginset
+from mizu.accounts import field_pages
 from mizu.config import Config
 from mizu.config_file import read_config
 from mizu.tap import Options
@@ -48,6 +49,11 @@ def test_the_settings_page_is_what_the_settings_are():
 def test_the_options_page_is_what_the_options_are():
     """The same for global options."""
     assert (ROOT / "docs" / "options.rst").read_text() == option_pages.rst()
+
+
+def test_the_page_of_account_fields_is_what_the_fields_are():
+    """The same for fields of accounts."""
+    assert (ROOT / "docs" / "fields.rst").read_text() == field_pages.rst()
 
 
 def test_the_api_page_has_every_route():
