@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from heapq import nsmallest
-from itertools import islice
 
 from mizu.console.services import LiveCall
 from mizu.console.trace import MessageTrace
@@ -69,11 +68,10 @@ class RegisteredContacts:
     def __init__(self, locations: LocationTable, registrar: Registrar, clock: IClock) -> None:
         self._locations, self._registrar, self._clock = locations, registrar, clock
 
-    def list(self, prefix: str, limit: int) -> Sequence[Binding]:
+    def list(self, prefix: str, limit: int, after: str = "") -> Sequence[Binding]:
         now_s = self._clock.wall().timestamp()
-        names = nsmallest(limit, (aor for aor in self._locations if aor.startswith(prefix)))
-        found = (binding for aor in names for binding in self._locations.lookup(aor, now_s))
-        return list(islice(found, limit))
+        names = nsmallest(limit, (aor for aor in self._locations if aor.startswith(prefix) and aor > after))
+        return [binding for aor in names for binding in self._locations.lookup(aor, now_s)]
 
     def count(self) -> int:
         return len(self._locations)

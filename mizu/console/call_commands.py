@@ -9,7 +9,7 @@ from mizu.console.services import ConsoleServices, LiveCall
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, duration, moment, plural
 from mizu.errors import BadRequest, Conflict, NotFound
-from mizu.model import Cdr
+from mizu.model import Cdr, Change
 
 ID_SHOWN_CHARACTERS = 12
 ID_LEAST_CHARACTERS = 8  #: so much of a call id is enough, when only one call has it
@@ -92,7 +92,8 @@ class _CallCommands:
         call_id = self._call_id(call.text("id"))
         if not self._services.calls.drop(call_id, call.operator.name):
             raise NotFound(f"call {call_id} is over already")
-        return CommandResult([f"call {call_id[:ID_SHOWN_CHARACTERS]} ended"], {"call_id": call_id})
+        change = Change("call", call_id, {"state": "in progress"}, None)
+        return CommandResult([f"call {call_id[:ID_SHOWN_CHARACTERS]} ended"], {"call_id": call_id}, (change,))
 
     def _call_id(self, start: str) -> str:
         if len(start) < ID_LEAST_CHARACTERS:

@@ -8,7 +8,7 @@ from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, duration, plural
 from mizu.errors import NotFound
-from mizu.model import Binding
+from mizu.model import Binding, Change
 
 
 def shown(binding: Binding) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             run=own.regs,
             arguments=(
                 Argument("prefix", TEXT, "only accounts whose username begins so"),
-                Argument("limit", integer(1, 10_000), "how many", option=True, default=100),
+                Argument("limit", integer(1, 10_000), "how many accounts", option=True, default=100),
+                Argument("after", TEXT, "go on after this username", option=True),
             ),
             examples=("regs", "regs 10"),
         ),
@@ -56,6 +57,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="The phone comes back with its next REGISTER; 'disable' keeps it out.",
             examples=("unreg 1001", "unreg 1001 sip:1001@192.0.2.7:5060"),
             changes=True,
+            emergency=True,
         ),
     )
 
@@ -66,8 +68,10 @@ class _RegistrationCommands:
 
     async def regs(self, call: Invocation) -> CommandResult:
         limit, now_s = call.number("limit"), self._services.wall().timestamp()
-        found = list(self._services.registrations.list(call.text("prefix"), limit + 1))
-        more, bindings = len(found) > limit, found[:limit]
+        found = self._services.registrations.list(call.text("prefix"), limit + 1, call.text("after"))
+        names = list(dict.fromkeys(b.aor for b in found))
+        more, last = len(names) > limit, names[:limit][-1:]
+        bindings = [b for b in found if not more or b.aor <= last[0]]
         rows = [
             (
                 b.aor,
@@ -84,6 +88,8 @@ class _RegistrationCommands:
         total = self._services.registrations.count()
         lines = lines if rows else ["nothing registered"]
         lines.append(f"{plural(len(rows), 'contact')} shown, {total} registered in all")
+        if more:
+            lines.append(f"more: --after {last[0]}")
         result = {"registrations": [shown(b) for b in bindings], "more": more, "total": total}
         return CommandResult(lines, result)
 
@@ -96,6 +102,7 @@ class _RegistrationCommands:
         return CommandResult(
             [f"{plural(removed, 'registration')} of {username} removed"],
             {"username": username, "registrations_removed": removed},
+            (Change("registration", username, {"contacts": removed}, {"contacts": 0} if contact else None),),
         )
 
 

@@ -83,8 +83,8 @@ class LiveCalls(Protocol):
 class Registrations(Protocol):
     """The registrar's bindings."""
 
-    def list(self, prefix: str, limit: int) -> Sequence[Binding]:
-        """Live bindings of accounts whose username begins with ``prefix``, by username."""
+    def list(self, prefix: str, limit: int, after: str = "") -> Sequence[Binding]:
+        """Live bindings of the first ``limit`` accounts with that prefix, by username, beyond ``after``."""
 
     def count(self) -> int:
         """Live bindings in all."""

@@ -315,7 +315,7 @@ def _explained(command: Command) -> list[str]:
     if command.arguments:
         rows = []
         for argument in command.arguments:
-            default = "" if argument.default in (None, False) else f" (default {argument.default})"
+            default = "" if argument.default in (None, False, "") else f" (default {argument.default})"
             rows.append((argument.shown(), argument.help + default))
         lines += ["", *aligned(("ARGUMENT", "MEANING"), rows)]
     if command.examples:

@@ -105,8 +105,10 @@ class FakeRegistrations:
     def __init__(self) -> None:
         self.rows: list[Binding] = []
 
-    def list(self, prefix: str, limit: int) -> Sequence[Binding]:
-        return sorted((b for b in self.rows if b.aor.startswith(prefix)), key=lambda b: b.aor)[:limit]
+    def list(self, prefix: str, limit: int, after: str = "") -> Sequence[Binding]:
+        found = sorted((b for b in self.rows if b.aor.startswith(prefix)), key=lambda b: b.aor)
+        names = sorted({b.aor for b in found if b.aor > after})[:limit]
+        return [b for b in found if b.aor in names]
 
     def count(self) -> int:
         return len(self.rows)

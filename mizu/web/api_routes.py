@@ -154,7 +154,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     _do("POST", "/whitelist", "whitelist add", "guard"),
     _do("DELETE", "/whitelist/{target}", "whitelist del", "guard"),
     _list("/failures", "failures", "guard", "failures", "Failure"),
-    _list("/registrations", "regs", "registrations", "registrations", "Registration"),
+    _list("/registrations", "regs", "registrations", "registrations", "Registration", cursor="username"),
     _do("DELETE", "/registrations/{user}", "unreg", "registrations"),
     _list("/calls", "calls", "calls", "calls", "Call"),
     _do("DELETE", "/calls/{id}", "drop", "calls"),

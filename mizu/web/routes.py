@@ -35,6 +35,7 @@ from mizu.web.site import json_reply
 
 JSON = "application/json"
 COMMANDS_AT_A_TIME = 32
+REFUSALS_LOGGED_PER_MINUTE = 20
 T = TypeVar("T")
 
 
@@ -74,6 +75,7 @@ class Routes:
         self.check_host = HostCheck(any_name=any_host)
         self.running = 0  #: commands under way
         self._api: RouteTable | None = None  # of the command table that is there
+        self._refusals = (0, 0)  # minute, requests without a valid token in it
         for name, handler in type(self).app.endpoints.items():
             if policy_of(handler) is None:
                 raise TypeError(f"route {name} has no policy")
@@ -176,13 +178,22 @@ class Routes:
         error: Any = failure.value
         if isinstance(error, Unauthorized):
             request.setHeader(b"www-authenticate", b'Bearer realm="mizu"')
-            self.log.warn("refused {source}: {reason}", source=source_of(request), reason=str(error))
+            self._log_refusal(request, str(error))
         if isinstance(error, WrongMethod):
             request.setHeader(b"allow", ", ".join(error.methods).encode("ascii"))
         retry_after_s = getattr(error, "retry_after_s", None)
         if retry_after_s is not None:
             request.setHeader(b"retry-after", b"%d" % retry_after_s)
         return error_reply(request, error.code, str(error), error.http_status)
+
+    def _log_refusal(self, request: HttpRequest, reason: str) -> None:
+        """A line for each of the first few a minute: who guesses shall not fill the disk."""
+        minute = int(self.board.uptime_s // 60)
+        if minute != self._refusals[0]:
+            self._refusals = (minute, 0)
+        self._refusals = (minute, self._refusals[1] + 1)
+        if self._refusals[1] <= REFUSALS_LOGGED_PER_MINUTE:
+            self.log.warn("refused {source}: {reason}", source=source_of(request), reason=reason)
 
     @app.handle_errors(HTTPException)
     def not_a_route(self, request: HttpRequest, failure: Failure) -> bytes:
