@@ -146,7 +146,9 @@ class TestIpFactory(AuthBackendFactoryContract):
     """``[[auth.backend]] type = "ip"``"""
 
     factory = mizu_core.ip_backend
-    sample: ClassVar[dict[str, object]] = {"senders": ["192.0.2.0/24 alice", "10.1.*.* bob", "198.51.100.7:5080 bob"]}
+    sample: ClassVar[dict[str, object]] = {
+        "senders": ["192.0.2.0/24 alice", "10.1.*.* bob", "198.51.100.7:5080 bob"]
+    }
 
     def test_what_cannot_be_read_is_told_at_start(self):
         """Each line by itself."""
