@@ -19,7 +19,15 @@ CONTRACTS = {"clock", "config", "errors", "interfaces", "model", "options", "set
 #: Protocol and policy: no Twisted, no clock, no socket. A trailing dot means everything below.
 PURE = (
     "sip.",
+    "guard.addresses",
+    "guard.bans",
+    "guard.counts",
+    "guard.filter",
+    "guard.known",
     "guard.limits",
+    "guard.rules",
+    "guard.table",
+    "guard.watch",
     "switch.call",
     "switch.leg",
     "switch.location",

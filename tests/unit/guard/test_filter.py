@@ -71,3 +71,43 @@ def test_malformed_messages_are_counted_by_their_kind():
     gate.note_garbage("192.0.2.1", 5060, "bad_via")
     gate.note_garbage("192.0.2.2", 5060, "bad_via")
     assert gate.garbage == {"bad_via": 2}
+
+
+def test_a_banned_user_agent_is_kept_out_alone() -> None:
+    """Its address goes on from other ports; over TCP too."""
+    gate = Gate(message_bytes=1000, now=lambda: 0.0, agents={("192.0.2.1", 5060)})
+    assert not gate.admit("192.0.2.1", 100, MESSAGE, 5060)
+    assert not gate.admit_framed("192.0.2.1", 5060)
+    assert gate.admit("192.0.2.1", 100, MESSAGE, 5062)
+    assert gate.admit_framed("192.0.2.1", 5062)
+
+
+def test_who_is_banned_in_doubt_comes_through_with_proof() -> None:
+    """A nonce that was sent to this address cannot be in a forged message; anybody else's can."""
+    nonce = "0123456789abcdef" * 3
+    gate = Gate(
+        message_bytes=1000,
+        now=lambda: 0.0,
+        doubtful={"192.0.2.1", "192.0.2.2"},
+        proves=lambda given, host: (given, host) == (nonce, "192.0.2.1"),
+    )
+    answer = f'REGISTER sip:x SIP/2.0\r\nAuthorization: Digest username="a", nonce="{nonce}"\r\n\r\n'.encode()
+    assert not gate.admit("192.0.2.1", 100, MESSAGE)
+    assert gate.admit("192.0.2.1", len(answer), answer)
+    assert not gate.admit("192.0.2.2", len(answer), answer)
+    assert gate.admit("192.0.2.3", 100, MESSAGE)
+
+
+def test_scanners_that_say_what_they_are_get_nothing() -> None:
+    """Their word counts in User-Agent only, in any case of letters; an empty list looks for none."""
+    gate = Gate(message_bytes=1000, now=lambda: 0.0, trusted={"192.0.2.9"})
+    scan = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: Friendly-Scanner\r\n\r\n"
+    talk = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: Phone\r\nSubject: friendly-scanner\r\n\r\n"
+    assert gate.admit("192.0.2.1", len(scan), scan)
+    gate.know_scanners(["friendly-scanner", "sipvicious"])
+    assert not gate.admit("192.0.2.1", len(scan), scan)
+    assert gate.admit("192.0.2.1", len(talk), talk)
+    assert gate.admit("192.0.2.9", len(scan), scan)
+    assert gate.dropped["scanner"] == 1
+    gate.know_scanners([])
+    assert gate.admit("192.0.2.1", len(scan), scan)
