@@ -7,6 +7,7 @@ import pytest
 import pytest_twisted
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from treq.testing import StubTreq
+from twisted.logger import formatEvent, globalLogPublisher
 
 from mizu.console.table import PERMISSIONS, CommandTable
 from mizu.console.token_commands import token_sha256
@@ -298,12 +299,19 @@ async def test_e1_what_comes_from_sip_is_harmless(api):
     assert json.loads(text)["items"][0]["user_agent"] == hostile
 
 
-async def test_e3_no_secret_in_the_audit_list(api):
-    """E3: a password and a token that went through the API are not in the entries."""
+async def test_e3_no_secret_in_the_audit_list_nor_in_the_log(api):
+    """E3: passwords and tokens that went through the API are in neither, right or wrong ones."""
+    events = []
+    globalLogPublisher.addObserver(events.append)
     await api.ask("PUT", "/accounts/1001/password", {"password": "hunter2hunter2"})
     await api.ask("POST", "/accounts", {"name": "3001", "password": "swordfish-22"})
     _, token, _ = await api.ask("POST", "/tokens", {"account": "alice"})
-    text = repr(api.console.audit.rows)
+    await api.ask("PUT", "/accounts/1001/password", {"password": "tooth\x07fairy"})
+    await api.ask("GET", "/accounts", token="mizu_" + "s3cr3t" * 7 + "x")
+    globalLogPublisher.removeObserver(events.append)
+    text = repr(api.console.audit.rows) + repr(events) + "".join(map(str, map(formatEvent, events)))
+    assert "tooth" not in text
+    assert "s3cr3t" not in text
     for secret in ("hunter2hunter2", "swordfish-22", token["secret"], token["secret"].removeprefix("mizu_")):
         assert secret not in text
     assert "passwd 1001" in text
