@@ -11,16 +11,17 @@ HEAD = """\
 Fields of accounts
 ==================
 
-Every field of an account. Made from ``mizu/accounts/fields.py`` by ``make etc``; a test compares. What accounts
-are and how to work with them is in `accounts.rst <accounts.rst>`_.
+Every field of an account. Made from ``mizu/accounts/fields.py`` by ``make etc``; a test compares. What
+accounts are and how to work with them is in `accounts.rst <accounts.rst>`_.
 
-Each has our name and, in brackets, the names of the original, which are understood everywhere, in any case of
-letters: in the console (``set 1001 CanDial=0``), in the heading of a CSV file, in the JSON API. ``mizu describe``
-prints the same list. Numbers of the original's choices are kept; a word may be written instead.
+Each has our name and, in brackets, the names of the original, which are understood everywhere, in any case
+of letters: in the console (``set 1001 CanDial=0``), in the heading of a CSV file, in the JSON API.
+``mizu describe`` prints the same list. Numbers of the original's choices are kept; a word may be written
+instead.
 
 Who changes a field: *staff* are operators not limited to some accounts; *owners* are operators limited to an
-account and what is below it, and change what is below; *oneself*: they change it of their own account too; the
-*server* alone changes the rest.
+account and what is below it, and change what is below; *oneself*: they change it of their own account too;
+the *server* alone changes the rest.
 """
 _WHO = {
     STAFF: "changed by staff",

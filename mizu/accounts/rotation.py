@@ -26,6 +26,7 @@ class SipAccount:
     failures: int = 0  #: failed calls in a row
     last_used_at: datetime | None = None
     priority: int = 0
+    version: int = 1  #: grows with every change by an operator
 
 
 def why_unused(account: SipAccount, failures_max: int = FAILURES_MAX) -> str:

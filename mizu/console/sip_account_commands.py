@@ -28,6 +28,7 @@ def shown(account: SipAccount, server: str, failures_max: int) -> dict[str, Any]
         "enabled": account.enabled,
         "failures": account.failures,
         "priority": account.priority,
+        "version": account.version,
         "last_used_at": account.last_used_at.isoformat() if account.last_used_at else None,
         "unused_because": why_unused(account, failures_max),
     }

@@ -12,7 +12,7 @@ from mizu.accounts.kinds import Value
 from mizu.accounts.rotation import SipAccount
 from mizu.accounts.scope import unknown, visible
 from mizu.accounts.sealing import KeyFile
-from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.errors import BadRequest, Conflict, NotFound, Stale
 from mizu.model import AccountType
 from mizu.store.account_records import AccountRecords, matching
 from mizu.store.arrays import texts
@@ -103,7 +103,7 @@ class PostgresSipAccounts:
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         row = await self._find(cursor, number, scope)
         if version is not None and row[10] != version:
-            raise Conflict(f"SIP account {number} is at version {row[10]}: somebody changed it meanwhile")
+            raise Stale(f"SIP account {number} is at version {row[10]}: somebody changed it meanwhile")
         columns = self._sealed(values)
         sets = "".join(f"{name} = %({name})s, " for name in columns)
         sql = f"UPDATE sip_account SET {sets}version = version + 1 WHERE id = %(id)s"
@@ -230,4 +230,5 @@ def _account(row: Sequence[Any], password: str = "") -> SipAccount:
         failures=row[7],
         last_used_at=row[8],
         priority=row[9],
+        version=row[10],
     )
