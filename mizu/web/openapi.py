@@ -100,7 +100,14 @@ SHAPES: dict[str, JsonObject] = {
     "Group": _object({"id": _WHOLE, "name": _TEXT, "kind": _WHOLE, "kind_name": _TEXT, "note": _TEXT}),
     "Number": _object({"number": _TEXT, "free": _BOOL, "account": _TEXT, "holder": _TEXT, "note": _TEXT}),
     "SipAccount": _object(
-        {"id": _WHOLE, "sip_server": _TEXT, "username": _TEXT, "enabled": _BOOL, "priority": _WHOLE}
+        {
+            "id": _WHOLE,
+            "sip_server": _TEXT,
+            "username": _TEXT,
+            "enabled": _BOOL,
+            "priority": _WHOLE,
+            "version": _WHOLE,
+        }
     ),
     "Ban": _object(
         {"target": _TEXT, "reason": _TEXT, "by": _TEXT, "begun_at": _TIME, "until_at": _optional(_TIME)}

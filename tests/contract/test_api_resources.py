@@ -144,6 +144,8 @@ async def test_accounts_at_sip_servers(api):
     )
     assert changed["fields"]["enabled"] in (False, 0)
     await api.expect(428, "PATCH", one, "/sip-accounts/{id}", body={"enabled": True})
+    seen = {"if-match": f'"v{made["version"]}"'}
+    await api.expect(412, "PATCH", one, "/sip-accounts/{id}", body={"enabled": True}, headers=seen)
     await api.expect(200, "PUT", f"{one}/password", "/sip-accounts/{id}/password", body={"password": secret})
     audit = await api.get("/audit")
     assert secret not in str([made, listed, changed, audit])
