@@ -361,32 +361,42 @@ class Request(Message):
         :param copy_record_route: for responses that make a dialog (12.1.1).
         """
         first = self._first
-        out: list[Field] = []
-        if len(first) == len(self.fields):
-            for name, key in (("Via", "via"), ("From", "from"), ("To", "to")):
-                if key in first:
-                    out.append((name, key, first[key]))
-            for name, key in (("Call-ID", "call-id"), ("CSeq", "cseq")):
-                if key in first:
-                    out.append((name, key, first[key]))
+        if len(first) == len(self.fields) and first.keys() >= _COPIED:
+            # no header is there twice, and all that is copied is there: nearly every request
+            to = first["to"]
+            if to_tag is not None and not self._has_to_tag(to):
+                to = f"{to};tag={to_tag}"
+            out = [
+                ("Via", "via", first["via"]),
+                ("From", "from", first["from"]),
+                ("To", "to", to),
+                ("Call-ID", "call-id", first["call-id"]),
+                ("CSeq", "cseq", first["cseq"]),
+            ]
             if copy_record_route and "record-route" in first:
                 out.append(("Record-Route", "record-route", first["record-route"]))
         else:
-            wanted = _COPIED | {"record-route"} if copy_record_route else _COPIED
-            seen: set[str] = set()
-            for field in self.fields:
-                key = field[1]
-                if key in wanted and (key in ("via", "record-route") or key not in seen):
-                    seen.add(key)
-                    out.append(field)
+            out = self._copied(to_tag, copy_record_route=copy_record_route)
         if status == 100 and "timestamp" in first:
             out.append(("Timestamp", "timestamp", first["timestamp"]))
-        if to_tag is not None and "to" in first and not self._has_to_tag(first["to"]):
-            at = next(i for i, each in enumerate(out) if each[1] == "to")
-            out[at] = (out[at][0], "to", f"{out[at][2]};tag={to_tag}")
         for extra in fields:
             out.append((extra[0], header_key(extra[0]), extra[-1]))
         return Response._made(status, reason_phrase(status) if reason is None else reason, out, body)
+
+    def _copied(self, to_tag: str | None, *, copy_record_route: bool) -> list[Field]:
+        """What a response copies, of any request: in its order, every Via, the first of all else."""
+        wanted = _COPIED | {"record-route"} if copy_record_route else _COPIED
+        seen: set[str] = set()
+        out: list[Field] = []
+        for field in self.fields:
+            key = field[1]
+            if key in wanted and (key in ("via", "record-route") or key not in seen):
+                seen.add(key)
+                out.append(field)
+        if to_tag is not None and "to" in seen and not self._has_to_tag(self._first["to"]):
+            at = next(i for i, each in enumerate(out) if each[1] == "to")
+            out[at] = (out[at][0], "to", f"{out[at][2]};tag={to_tag}")
+        return out
 
     def _has_to_tag(self, text: str) -> bool:
         if "tag" not in text.lower():
@@ -421,10 +431,10 @@ class Response(Message):
         self.status = status
         self.reason = reason
         self.fields = fields
-        first: dict[str, str] = {}
+        self._first = first = {}
         for _, key, value in fields:
-            first.setdefault(key, value)
-        self._first = first
+            if key not in first:
+                first[key] = value
         self.body = body
         self.flow = None
         self._via = self._from = self._to = self._cseq = self._contacts = None

@@ -194,6 +194,8 @@ class SipCore:
         larger than the request (``UdpFlow.answer_max_bytes``), so a forged source gets one small answer
         for each datagram and no more.
         """
+        if policy == "authorize" and self._challenged(request, flow, method, only_without_credentials=True):
+            return True  # RFC 3261 8.2: who it is comes before every other look at the request
         refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
             status, reason, extra = refusal
@@ -210,9 +212,21 @@ class SipCore:
         if method == "OPTIONS":
             self._answer_options(request, flow)
             return True
+        return self._challenged(request, flow, method)
+
+    def _challenged(
+        self, request: Request, flow: Flow, method: str, *, only_without_credentials: bool = False
+    ) -> bool:
+        """Challenge a request whose credentials cannot be good, or that has none. Keeps no state."""
         if not self.ready:
             return False
-        challenge = self._authorizer.first_answer(request, flow)
+        header = "authorization" if method == "REGISTER" else "proxy-authorization"
+        if only_without_credentials and request.get(header) is not None:
+            return False
+        try:
+            challenge = self._authorizer.first_answer(request, flow)
+        except BadMessage:
+            return False  # refused for what is wrong with it
         if challenge is None:
             return False
         self._reply_stateless(request, flow, challenge.status, (*challenge.fields, *self._server))
