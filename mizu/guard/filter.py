@@ -18,7 +18,7 @@ MAY_BEGIN = bytes(byte in _TOKEN or byte in b"\r\n" for byte in range(256))
 
 _AGENT_BYTES = 200  # of a User-Agent line that are looked at
 
-_NONCE = re.compile(rb'\bnonce="([0-9a-f]{16,200})"')
+_NONCE = re.compile(rb'nonce="([0-9a-f]{16,200})"')
 
 
 def _proves_nothing(nonce: str, host: str) -> bool:
@@ -81,16 +81,16 @@ class Gate:
         if host in self._banned and host not in self._trusted:
             self.dropped["banned"] += 1
             return False
+        if (self._agents and (host, port) in self._agents and host not in self._trusted) or (
+            host in self._doubtful and host not in self._trusted and not self._shows_proof(host, first)
+        ):
+            self.dropped["banned"] += 1
+            return False
         if not SMALLEST_BYTES <= size_bytes <= self._message_bytes:
             self.dropped["size"] += 1
             return False
         if not MAY_BEGIN[first[0]]:
             self.dropped["first_byte"] += 1
-            return False
-        if (self._agents and (host, port) in self._agents and host not in self._trusted) or (
-            host in self._doubtful and host not in self._trusted and not self._shows_proof(host, first)
-        ):
-            self.dropped["banned"] += 1
             return False
         if self._scanners and self._is_scanner(first) and host not in self._trusted:
             self.dropped["scanner"] += 1
@@ -110,7 +110,10 @@ class Gate:
 
     def _shows_proof(self, host: str, data: bytes) -> bool:
         """Credentials with a nonce of ours that was sent to this very address cannot be forged."""
-        found = _NONCE.search(data)
+        at = data.find(b' nonce="')  # not "cnonce"
+        if at < 0:
+            at = data.find(b',nonce="')
+        found = _NONCE.match(data, at + 1) if at >= 0 else None
         return found is not None and self._proves(found[1].decode(), host)
 
     def admit_connection(self, host: str) -> bool:

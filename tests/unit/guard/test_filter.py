@@ -94,6 +94,8 @@ def test_who_is_banned_in_doubt_comes_through_with_proof() -> None:
     answer = f'REGISTER sip:x SIP/2.0\r\nAuthorization: Digest username="a", nonce="{nonce}"\r\n\r\n'.encode()
     assert not gate.admit("192.0.2.1", 100, MESSAGE)
     assert gate.admit("192.0.2.1", len(answer), answer)
+    assert gate.admit("192.0.2.1", len(answer), answer.replace(b", nonce", b",nonce"))
+    assert not gate.admit("192.0.2.1", len(answer), answer.replace(b", nonce", b", cnonce"))
     assert not gate.admit("192.0.2.2", len(answer), answer)
     assert gate.admit("192.0.2.3", 100, MESSAGE)
 

@@ -26,7 +26,7 @@ class Rig:
         self.clock = FakeClock()
         self.user = RecordedUser()
         self.flow = RecordedFlow(self.clock)
-        self.flow.answer_max_bytes = most_bytes
+        self.flow.answer_max_bytes = most_bytes  # type: ignore[attr-defined]
         self.layer = TransactionLayer(self.user, self.clock.deadlines, self.clock.mono_s)
 
     def answer(self, *fields: tuple[str, str]) -> Response:
