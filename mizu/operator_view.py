@@ -73,6 +73,9 @@ class RegisteredContacts:
         names = nsmallest(limit, (aor for aor in self._locations if aor.startswith(prefix) and aor > after))
         return [binding for aor in names for binding in self._locations.lookup(aor, now_s)]
 
+    def of(self, username: str) -> Sequence[Binding]:
+        return self._locations.lookup(username, self._clock.wall().timestamp())
+
     def count(self) -> int:
         return len(self._locations)
 

@@ -1,6 +1,7 @@
 """``describe``, ``get``, ``set``, ``move``, ``tree``."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from mizu.accounts.fields import FIELDS, field_of
 from mizu.accounts.kinds import Value
@@ -20,7 +21,7 @@ from mizu.console.arguments import ASSIGNMENT, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import plural
-from mizu.model import AccountType
+from mizu.model import AccountType, Binding
 
 _VERSION = Argument(
     "version",
@@ -98,6 +99,13 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
     )
 
 
+def _online(contacts: Sequence[Binding]) -> str:
+    if not contacts:
+        return "no, offline"
+    until = datetime.fromtimestamp(max(one.expires_at_s for one in contacts), UTC)
+    return f"yes, online with {plural(len(contacts), 'contact')} until {until.isoformat(timespec='seconds')}"
+
+
 class _FieldCommands:
     def __init__(self, services: ConsoleServices) -> None:
         self._services = services
@@ -114,16 +122,19 @@ class _FieldCommands:
         groups = list(await self._records.groups(record["id"], scope))
         owners = [one["username"] for one in chain[1:]]
         stopped = stopped_by(chain)
+        contacts = self._services.registrations.of(record["username"])
         lines = [
             f"account {record['username']}, #{record['id']}, version {record['version']}",
             f"owners, nearest first: {', '.join(owners) or 'none'}",
             f"groups: {', '.join(groups) or 'none'}",
             f"may be used: {'no, ' + stopped if stopped else 'yes'}",
+            f"registered here: {_online(contacts)}",
             "",
             *page(record, names),
         ]
         result = {"user": shown(record), "owners": owners, "groups": groups, "stopped_by": stopped}
-        return CommandResult(lines, result)
+        online = {"online": bool(contacts), "contacts": [one.contact for one in contacts]}
+        return CommandResult(lines, {**result, **online})
 
     async def get(self, call: Invocation) -> CommandResult:
         record = await self._records.get(call.text("user"), call.operator.scope_account_id)

@@ -86,6 +86,9 @@ class Registrations(Protocol):
     def list(self, prefix: str, limit: int, after: str = "") -> Sequence[Binding]:
         """Live bindings of the first ``limit`` accounts with that prefix, by username, beyond ``after``."""
 
+    def of(self, username: str) -> Sequence[Binding]:
+        """Live bindings of that account; none: it is offline here."""
+
     def count(self) -> int:
         """Live bindings in all."""
 

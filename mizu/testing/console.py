@@ -110,6 +110,9 @@ class FakeRegistrations:
         names = sorted({b.aor for b in found if b.aor > after})[:limit]
         return [b for b in found if b.aor in names]
 
+    def of(self, username: str) -> Sequence[Binding]:
+        return [b for b in self.rows if b.aor == username]
+
     def count(self) -> int:
         return len(self.rows)
 

@@ -194,3 +194,13 @@ def test_c9_hostile_names_and_numbers_are_just_unknown(server, client, user):
             assert 400 <= status < 500 or (status == 200 and act is tries[0])
     assert server.console("users alice")["ok"]
     assert len(server.console("users")["result"]["users"]) == 4
+
+
+def test_who_is_online_is_seen(server, client):
+    """``regs`` lists the contacts, ``describe`` says online or offline."""
+    assert "offline" in "\n".join(server.console("describe bob")["lines"])
+    assert client("127.3.4.1").register("bob", PASSWORD).status == 200
+    told = server.console("describe bob")
+    assert told["result"]["online"]
+    assert "online with 1 contact" in "\n".join(told["lines"])
+    assert client("127.3.4.1").register("bob", PASSWORD, expires_s=0).status == 200
