@@ -83,7 +83,7 @@ class LimitsConfig(Section):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RegistrarConfig(Section):
-    """``[registrar]``: how many phones of one account. For how long is said by options (``upperexpire``...)."""
+    """``[registrar]``: phones of one account. For how long is said by options (``upperexpire``...)."""
 
     contacts_max: int = setting(10, "contacts of one account", least=1)
 

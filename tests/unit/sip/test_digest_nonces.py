@@ -130,6 +130,7 @@ def test_the_window_accepts_each_count_at_most_once(ncs: list[int], order: rando
         if accepted:
             used.add(nc)
 
+
 def test_a_nonce_tells_which_address_it_was_sent_to():
     """Who uses a nonce from another address has not shown that he can be reached there."""
     signer = NonceSigner(KEY, 300)
