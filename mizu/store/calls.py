@@ -17,7 +17,9 @@ from mizu.store import callrows
 from mizu.store.postgres import BadRow, Link, Pool, always_busy, failure_of
 
 _ROWS_MAX = 500  # of one kind in one statement
-_PACE_S = 0.004  # between statements while somebody waits: batches fill under load, idle it costs nothing
+_PACE_S = 0.004  # between statements while somebody waits, from _BUSY_ROWS_PER_S on: batches fill
+_BUSY_ROWS_PER_S = 1000.0  # below, a statement for each is affordable, and nobody waits for company
+_RATE_SHARE = 0.05  # of the newest statement in the mean of rows per second
 _CLOSE_PACE_S = 0.05  # closes, for which nobody waits, ride along with others for so long
 _RETRY_S = 0.5  # after the database refused
 
@@ -92,6 +94,7 @@ class PostgresCallStore:
         self._next = _Batch()
         self._flying: _Batch | None = None
         self._sent_at_s = 0.0
+        self._rows_per_s = 0.0  # mean over the last statements
         self._timer: IDelayedCall | None = None
         self._flushed: Deferred[None] | None = None
         self._closed = False
@@ -138,8 +141,14 @@ class PostgresCallStore:
         done: Deferred[None] = Deferred()
         self._next.waiters[id(call)] = done
         if self._flying is None and len(self._next.waiters) == 1:
-            self._kick(self._sent_at_s + _PACE_S - self._reactor.seconds())
+            self._kick(self._pause_s())
         return done  # cancelled: the answer is dropped, the write goes on
+
+    def _pause_s(self) -> float:
+        """How long the next statement waits for more rows."""
+        if self._rows_per_s < _BUSY_ROWS_PER_S:
+            return 0.0
+        return float(self._sent_at_s + _PACE_S - self._reactor.seconds())
 
     def _kick(self, delay_s: float) -> None:
         """Write after ``delay_s``, at the earliest in the next turn of the reactor, with its whole burst."""
@@ -157,7 +166,10 @@ class PostgresCallStore:
             self._written_all()
             return
         self._flying = batch = self._next.take()
-        self._sent_at_s = self._reactor.seconds()
+        now_s = self._reactor.seconds()
+        rate = len(batch) / max(now_s - self._sent_at_s, 0.0005)
+        self._rows_per_s += (rate - self._rows_per_s) * _RATE_SHARE
+        self._sent_at_s = now_s
         self._send(batch).addCallbacks(
             self._sent, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
         ).addErrback(lambda broken: self._log.failure("writing calls", failure=broken))
@@ -175,7 +187,7 @@ class PostgresCallStore:
         elif self._flushed is not None or len(self._next) >= _ROWS_MAX:
             self._kick(0)
         elif self._next.waiters:
-            self._kick(self._sent_at_s + _PACE_S - self._reactor.seconds())
+            self._kick(self._pause_s())
         else:
             self._kick(_CLOSE_PACE_S)
         self._committed(batch)
