@@ -214,6 +214,7 @@ class Node:
             records=store.records,
             groups=store.groups,
             numbers=store.numbers,
+            addresses=store.addresses,
             sip_accounts=store.sip_accounts,
             imports=store.imports,
             cdrs=store.calls,

@@ -40,6 +40,15 @@ class AddressEntry:
     port: int = 0  #: 0: none given
 
 
+@dataclass(frozen=True, slots=True)
+class FurtherAddress:
+    """An address that an account sends from besides those of its field ``auth_ip``."""
+
+    address: str  #: as :func:`written` writes it
+    port: int = 0  #: it sends from, for auth type 6; 0: that of the account
+    note: str = ""  #: for people
+
+
 def parse_entry(text: str) -> AddressEntry:
     """:raise BadRequest: says what it can be."""
     word = text.strip().lower()
@@ -54,6 +63,16 @@ def parse_entry(text: str) -> AddressEntry:
             ) from None
         return AddressEntry(text, name=host.rstrip("."), port=port)
     return AddressEntry(text, networks, is_range=is_range, port=port)
+
+
+def written(entry: AddressEntry) -> str:
+    """The one spelling, without port, of everything that means the same; :func:`parse_entry` reads it."""
+    if entry.name:
+        return entry.name
+    first, last = entry.networks[0], entry.networks[-1]
+    if not entry.is_range:
+        return str(first.network_address)
+    return str(first) if first == last else f"{first.network_address}-{last.broadcast_address}"
 
 
 def parse_entries(text: str) -> list[AddressEntry]:

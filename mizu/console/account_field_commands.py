@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from mizu.accounts.addresses import FurtherAddress
 from mizu.accounts.fields import FIELDS, field_of
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record
@@ -17,12 +18,15 @@ from mizu.console.account_show import (
     references,
     shown,
 )
+from mizu.console.address_commands import short
+from mizu.console.address_commands import shown as address_shown
 from mizu.console.arguments import ASSIGNMENT, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import plural
 from mizu.model import AccountType, Binding
 
+ADDRESSES_SHOWN = 20  #: of the further addresses, in ``describe`` for people
 _VERSION = Argument(
     "version",
     integer(1, 2**62),
@@ -106,6 +110,15 @@ def _online(contacts: Sequence[Binding]) -> str:
     return f"yes, online with {plural(len(contacts), 'contact')} until {until.isoformat(timespec='seconds')}"
 
 
+def _also_from(addresses: Sequence[FurtherAddress]) -> list[str]:
+    """A line when there are any; the rest of a long list is for ``addresses list``."""
+    if not addresses:
+        return []
+    more = len(addresses) - ADDRESSES_SHOWN
+    text = ", ".join(short(one) for one in addresses[:ADDRESSES_SHOWN])
+    return [f"sends also from: {text}{f' and {more} more' if more > 0 else ''}"]
+
+
 class _FieldCommands:
     def __init__(self, services: ConsoleServices) -> None:
         self._services = services
@@ -122,11 +135,13 @@ class _FieldCommands:
         groups = list(await self._records.groups(record["id"], scope))
         owners = [one["username"] for one in chain[1:]]
         stopped = stopped_by(chain)
+        addresses = await self._addresses(record["username"], scope)
         contacts = self._services.registrations.of(record["username"])
         lines = [
             f"account {record['username']}, #{record['id']}, version {record['version']}",
             f"owners, nearest first: {', '.join(owners) or 'none'}",
             f"groups: {', '.join(groups) or 'none'}",
+            *_also_from(addresses),
             f"may be used: {'no, ' + stopped if stopped else 'yes'}",
             f"registered here: {_online(contacts)}",
             "",
@@ -134,7 +149,13 @@ class _FieldCommands:
         ]
         result = {"user": shown(record), "owners": owners, "groups": groups, "stopped_by": stopped}
         online = {"online": bool(contacts), "contacts": [one.contact for one in contacts]}
-        return CommandResult(lines, {**result, **online})
+        further = {"addresses": [address_shown(one) for one in addresses]}
+        return CommandResult(lines, {**result, **online, **further})
+
+    async def _addresses(self, username: str, scope: int | None) -> Sequence[FurtherAddress]:
+        if self._services.addresses is None:
+            return ()
+        return (await self._services.addresses.list(username, scope))[1]
 
     async def get(self, call: Invocation) -> CommandResult:
         record = await self._records.get(call.text("user"), call.operator.scope_account_id)

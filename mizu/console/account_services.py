@@ -1,4 +1,4 @@
-"""What the account, group, number, SIP account and import commands ask of the store.
+"""What the account, group, number, address, SIP account and import commands ask of the store.
 
 ``scope`` is ``Operator.scope_account_id``: accounts outside of it do not exist for the command.
 """
@@ -6,6 +6,7 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
+from mizu.accounts.addresses import FurtherAddress
 from mizu.accounts.bulk import ImportJob, ImportOrder
 from mizu.accounts.groups import Group, GroupKind
 from mizu.accounts.kinds import Value
@@ -93,6 +94,20 @@ class Numbers(Protocol):
     def free(self, number: str, scope: int | None) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]: ...
 
     def delete(self, number: str, scope: int | None) -> Awaitable[PhoneNumber]: ...
+
+
+class Addresses(Protocol):
+    """Further addresses of accounts; ``mizu.store.account_addresses.PostgresAddresses``, see there."""
+
+    def list(self, who: str, scope: int | None) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
+
+    def add(
+        self, who: str, new: FurtherAddress, scope: int | None
+    ) -> Awaitable[tuple[str, FurtherAddress | None, FurtherAddress]]: ...
+
+    def remove(
+        self, who: str, address: str, port: int, scope: int | None
+    ) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
 
 
 class SipAccounts(Protocol):

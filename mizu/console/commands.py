@@ -3,6 +3,7 @@
 from mizu.console import (
     account_commands,
     account_field_commands,
+    address_commands,
     audit_commands,
     auth_commands,
     call_commands,
@@ -29,6 +30,7 @@ def command_table(services: ConsoleServices) -> CommandTable:
             *account_commands.commands(services),
             *account_field_commands.commands(services),
             *group_commands.commands(services),
+            *address_commands.commands(services),
             *number_commands.commands(services),
             *sip_account_commands.commands(services),
             *import_commands.commands(services),

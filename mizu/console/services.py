@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mizu.clock import SystemClock
-from mizu.console.account_services import Groups, Imports, Numbers, Records, SipAccounts
+from mizu.console.account_services import Addresses, Groups, Imports, Numbers, Records, SipAccounts
 from mizu.console.auditing import AuditTrail
 from mizu.console.guard_services import GuardDesk
 from mizu.model import Account, AuditRecord, AuthQuery, Binding, Cdr, Operator, OperatorToken, Rights
@@ -207,6 +207,7 @@ class ConsoleServices:
     options: Options = field(default_factory=Options)
     groups: Groups | None = None  #: ``None``: the commands about groups are absent; so for those below
     numbers: Numbers | None = None
+    addresses: Addresses | None = None
     sip_accounts: SipAccounts | None = None
     imports: Imports | None = None
     tokens: Tokens | None = None  #: ``None``: the commands about tokens are absent

@@ -6,7 +6,6 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from zope.interface import implementer
 
-from mizu.errors import NotFound
 from mizu.interfaces import IAuthRules
 from mizu.model import AuthRule, AuthType
 from mizu.store.postgres import Pool
@@ -19,11 +18,6 @@ _RULES = """SELECT a.username, a.auth_type, a.auth_ip, a.tech_prefix, a.call_sig
  AND (a.parent_id IS NULL OR account_ancestors_enabled(a.parent_id))"""
 _ALL = f"{_RULES} AND a.username > %(after)s ORDER BY a.username LIMIT %(limit)s"
 _SOME = f"{_RULES} AND a.username = ANY (%(names)s)"
-_ADD = """INSERT INTO account_address (account_id, address, port, note)
- SELECT id, %(address)s, %(port)s, %(note)s FROM account WHERE username = %(username)s
- ON CONFLICT (account_id, address, port) DO UPDATE SET note = excluded.note RETURNING account_id"""
-_REMOVE = """DELETE FROM account_address d USING account a WHERE a.id = d.account_id
- AND a.username = %(username)s AND d.address = %(address)s RETURNING d.account_id"""
 _PAGE = 5000
 
 
@@ -55,18 +49,6 @@ class PostgresAuthRules:
             return succeed([])
         query = self._reports.query(_SOME, {"names": names})
         return query.addCallback(lambda rows: [_rule_of(row) for row in rows])
-
-    async def add(self, username: str, address: str, port: int = 0, note: str = "") -> None:
-        """One more address of an account. :raise NotFound: there is no such account."""
-        values = {"username": username, "address": address, "port": port, "note": note}
-        if not storable(username + address + note) or not await self._reports.query(_ADD, values):
-            raise NotFound(f"there is no account {username!r}")
-
-    async def remove(self, username: str, address: str) -> None:
-        """One address less, with whatever port. :raise NotFound: it has no such address."""
-        values = {"username": username, "address": address}
-        if not storable(username + address) or not await self._reports.query(_REMOVE, values):
-            raise NotFound(f"{username!r} has no address {address!r}")
 
 
 def _rule_of(row: Sequence[Any]) -> AuthRule:

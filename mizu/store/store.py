@@ -21,6 +21,7 @@ from mizu.deferreds import shield_coroutine
 from mizu.errors import ConfigError, StoreBusy
 from mizu.interfaces import IClock
 from mizu.store import accounts, callrows, locations
+from mizu.store.account_addresses import PostgresAddresses
 from mizu.store.account_records import AccountRecords
 from mizu.store.accounts import PostgresAccountStore
 from mizu.store.addresses import PostgresAuthRules
@@ -123,6 +124,7 @@ class Store:
         )
         self.groups = PostgresGroups(self._reports)
         self.numbers = PostgresNumbers(self._reports)
+        self.addresses = PostgresAddresses(self._reports)
         self.sip_accounts = PostgresSipAccounts(self._reports, self.secret_keys, self.records)
         self.auth_rules = PostgresAuthRules(self._reports)
         self.locations = PostgresLocationStore(

@@ -102,6 +102,7 @@ def _do(method: str, path: str, command: str, tag: str, **more: Any) -> ApiRoute
 _ACCOUNT: dict[str, Any] = {"item": "user", "shape": "Account"}
 _NEW_ACCOUNT: dict[str, Any] = {**_ACCOUNT, "status": 201, "location": "/accounts/{username}"}
 _SIP_ACCOUNT: dict[str, Any] = {"item": "sip_account", "shape": "SipAccount"}
+_ADDRESS: dict[str, Any] = {"item": "address", "shape": "FurtherAddress"}
 _OPTION: dict[str, Any] = {"item": "option", "shape": "Option"}
 
 #: Every resource route. One whose command is not there is absent.
@@ -141,6 +142,9 @@ ROUTES: tuple[ApiRoute, ...] = (
     _do("POST", "/numbers/{number}/allocate", "numbers allocate", "numbers", item="number", shape="Number"),
     _do("POST", "/numbers/{number}/free", "numbers free", "numbers", item="number", shape="Number"),
     _do("POST", "/accounts/{account}/numbers", "numbers allocate", "numbers", item="number", shape="Number"),
+    _list("/accounts/{user}/addresses", "addresses list", "accounts", "addresses", "FurtherAddress"),
+    _do("POST", "/accounts/{user}/addresses", "addresses add", "accounts", **_ADDRESS),
+    _do("DELETE", "/accounts/{user}/addresses/{address}", "addresses del", "accounts"),
     _list("/sip-accounts", "sipaccounts list", "sip-accounts", "sip_accounts", "SipAccount"),
     _do("POST", "/sip-accounts", "sipaccounts add", "sip-accounts", status=201, **_SIP_ACCOUNT),
     _do("PATCH", "/sip-accounts/{id}", "sipaccounts set", "sip-accounts", body_as="fields"),

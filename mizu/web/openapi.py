@@ -99,6 +99,7 @@ SHAPES: dict[str, JsonObject] = {
     "Name": _TEXT,
     "Group": _object({"id": _WHOLE, "name": _TEXT, "kind": _WHOLE, "kind_name": _TEXT, "note": _TEXT}),
     "Number": _object({"number": _TEXT, "free": _BOOL, "account": _TEXT, "holder": _TEXT, "note": _TEXT}),
+    "FurtherAddress": _object({"address": _TEXT, "port": _WHOLE, "note": _TEXT}),
     "SipAccount": _object(
         {
             "id": _WHOLE,

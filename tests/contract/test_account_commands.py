@@ -45,6 +45,7 @@ async def console(store):
         records=store.records,
         groups=store.groups,
         numbers=store.numbers,
+        addresses=store.addresses,
         sip_accounts=store.sip_accounts,
         tokens=None,
         audit=None,
@@ -60,6 +61,7 @@ async def family(console) -> dict[str, Operator]:
         await console("adduser", name, "type=reseller", "parent_id=owner")
         await console("adduser", f"{name}1", f"parent_id={name}")
         await console("adduser", f"{name}2", f"parent_id={name}1", "type=sub_enduser")
+        await console("addresses", "add", f"{name}1", "192.0.2.10" if name == "mine" else "198.51.100.10")
         await console("group", "add", f"{name}group", "--owner", name)
         await console("group", "join", f"{name}group", f"{name}1")
         await console("numbers", "add", "3610..3619" if name == "mine" else "3620..3629", "--holder", name)
@@ -80,7 +82,15 @@ async def everything(console) -> dict[str, Any]:
     members = {one["name"]: await console("group", "members", one["name"], who=STAFF) for one in groups}
     numbers = (await console("numbers", "list", who=STAFF))["numbers"]
     sip = await console("sipaccounts", "list", who=STAFF)
-    return {"users": users, "groups": groups, "members": members, "numbers": numbers, "sip": sip}
+    addresses = await console("addresses", "list", "theirs1", who=STAFF)
+    return {
+        "addresses": addresses,
+        "users": users,
+        "groups": groups,
+        "members": members,
+        "numbers": numbers,
+        "sip": sip,
+    }
 
 
 #: Each command that a reseller may give, against what belongs to the sibling.
@@ -106,6 +116,9 @@ HOSTILE = {
     "group members": [["group", "members", "theirsgroup"]],
     "group join": [["group", "join", "theirsgroup", "mine1"], ["group", "join", "minegroup", "theirs1"]],
     "group leave": [["group", "leave", "theirsgroup", "theirs1"]],
+    "addresses list": [["addresses", "list", "theirs1"]],
+    "addresses add": [["addresses", "add", "theirs1", "192.0.2.66"]],
+    "addresses del": [["addresses", "del", "theirs1", "198.51.100.10"]],
     "numbers allocate": [
         ["numbers", "allocate", "theirs1", "3611"],
         ["numbers", "allocate", "mine1", "3621"],
@@ -124,7 +137,7 @@ LISTS = {
 
 async def test_every_command_is_tried_by_a_hostile_sibling(console):
     """A command that heeds the scope is in one of the two tables above; all others are refused."""
-    ours = ("account", "group", "number", "sip_account")
+    ours = ("account", "address", "group", "number", "sip_account")
     named = {
         command.name
         for command in console.table
@@ -181,6 +194,97 @@ async def test_a_reseller_does_its_own_business(console, family):
     await console.refused(Forbidden, "deluser", "mine")
     await console.refused(Forbidden, "set", "mine", "max_channels=0")
     await console.refused(Forbidden, "clone", "mine1", "new", "trusted_identity=1")
+
+
+# ------------------------------------------------------------ addresses
+
+
+async def test_further_addresses_are_entered_shown_and_removed(console, store):
+    """In one spelling, so that nothing is there twice; ``describe`` has them; the rules of the store too."""
+    await console("adduser", "1001", "auth_type=1", "auth_ip=192.0.2.1")
+    added = await console("addresses", "add", "1001", "::ffff:192.0.2.7", "main", "office")
+    assert added["address"] == {"address": "192.0.2.7", "port": 0, "note": "main office"}
+    await console("addresses", "add", "1001", "192.0.2.7:5080")
+    await console("addresses", "add", "1001", "SIP.Example.com.")
+    done = await console.table.run("addresses add 1001 192.0.2.77/24", STAFF)
+    assert "auth_type 9 and 10" in done.lines[1]
+    listed = (await console("addresses", "list", "1001"))["addresses"]
+    assert [(one["address"], one["port"]) for one in listed] == [
+        ("192.0.2.0/24", 0),
+        ("192.0.2.7", 0),
+        ("192.0.2.7", 5080),
+        ("sip.example.com", 0),
+    ]
+    described = await console.table.run("describe 1001", STAFF)
+    assert described.result["addresses"] == listed
+    assert any(
+        line.startswith("sends also from: 192.0.2.0/24, 192.0.2.7, 192.0.2.7 port 5080")
+        for line in described.lines
+    )
+    (rule,) = await store.auth_rules.find(["1001"])
+    assert set(rule.addresses) == {
+        "192.0.2.1",
+        "192.0.2.0/24",
+        "192.0.2.7",
+        "192.0.2.7 port 5080",
+        "sip.example.com",
+    }
+    gone = await console("addresses", "del", "1001", "192.0.2.7:5080")
+    assert [one["port"] for one in gone["removed"]] == [5080]
+    await console("addresses", "add", "1001", "192.0.2.7:5090")
+    gone = await console("addresses", "del", "1001", "192.0.2.7")
+    assert [one["port"] for one in gone["removed"]] == [0, 5090]
+
+
+async def test_a_change_of_addresses_is_one_of_the_account(console):
+    """In its version and in the audit list, with the addresses that differ; a repetition changes nothing."""
+    await console("adduser", "1001")
+    version = (await console("get", "1001"))["version"]
+    done = await console.table.run("addresses add 1001 192.0.2.7 old", STAFF)
+    (change,) = done.changes
+    assert (change.topic, change.key, change.before) == ("account", "1001", {"further_addresses": []})
+    assert change.after == {"further_addresses": [{"address": "192.0.2.7", "port": 0, "note": "old"}]}
+    done = await console.table.run("addresses add 1001 192.0.2.7 new", STAFF)
+    assert [one["note"] for one in done.changes[0].before["further_addresses"]] == ["old"]
+    assert not (await console.table.run("addresses add 1001 192.0.2.7 new", STAFF)).changes
+    assert (await console("get", "1001"))["version"] == version + 2
+    done = await console.table.run("addresses del 1001 192.0.2.7", STAFF)
+    assert done.changes[0].after == {"further_addresses": []}
+    assert (await console("get", "1001"))["version"] == version + 3
+
+
+async def test_what_is_no_address_of_the_account_is_said(console):
+    """Neither nonsense, nor accounts or addresses that are not there."""
+    await console("adduser", "1001")
+    assert "192.0.2.7:5060" in await console.refused(BadRequest, "addresses", "add", "1001", "not an address")
+    assert "nobody" in await console.refused(NotFound, "addresses", "add", "nobody", "192.0.2.7")
+    assert "nobody" in await console.refused(NotFound, "addresses", "list", "nobody")
+    assert "192.0.2.7" in await console.refused(NotFound, "addresses", "del", "1001", "192.0.2.7")
+    await console.refused(BadRequest, "addresses", "add", "1001", "192.0.2.7", "x" * 201)
+
+
+async def test_an_account_has_so_many_addresses_at_most(console, monkeypatch):
+    """The table does not grow without end; a note can still be changed."""
+    monkeypatch.setattr("mizu.store.account_addresses.ENTRIES_MAX", 2)
+    await console("adduser", "1001")
+    for last in (1, 2):
+        await console("addresses", "add", "1001", f"192.0.2.{last}")
+    assert "2 further addresses" in await console.refused(Conflict, "addresses", "add", "1001", "192.0.2.3")
+    await console("addresses", "add", "1001", "192.0.2.2", "a note")
+
+
+async def test_a_reseller_sees_addresses_and_changes_none(console, family):
+    """How an account proves itself is for staff, as ``auth_ip`` is."""
+    mine = family["mine"]
+    listed = await console("addresses", "list", "mine1", who=mine)
+    assert [one["address"] for one in listed["addresses"]] == ["192.0.2.10"]
+    for words in (
+        ["add", "mine1", "192.0.2.11"],
+        ["del", "mine1", "192.0.2.10"],
+        ["add", "mine", "192.0.2.12"],
+    ):
+        assert "auth_ip" in await console.refused(Forbidden, "addresses", *words, who=mine)
+    assert (await console("addresses", "list", "mine1")) == listed
 
 
 # ------------------------------------------------------------ accounts

@@ -64,6 +64,7 @@ class Api(ApiProbe):
             records=store.records,
             groups=store.groups,
             numbers=store.numbers,
+            addresses=store.addresses,
             sip_accounts=store.sip_accounts,
             guard=FakeDesk(),
             audit=store.audit,
@@ -125,6 +126,28 @@ async def test_numbers(api):
     freed = await api.expect(200, "POST", "/numbers/3615550101/free", "/numbers/{number}/free", body={})
     assert freed["free"] is True
     await api.expect(200, "DELETE", "/numbers/3615550101", "/numbers/{number}")
+
+
+async def test_further_addresses(api):
+    """Entered, listed, shown with the account, removed; a network and a port stand in the path quoted."""
+    listing, one = "/accounts/{user}/addresses", "/accounts/{user}/addresses/{address}"
+    path = "/accounts/1001/addresses"
+    for text in ("192.0.2.0/28", "192.0.2.99:5080"):
+        body = {"address": text, "note": ["branch"]}
+        added = await api.expect(200, "POST", path, listing, body=body)
+        assert (added["username"], added["note"]) == ("1001", "branch")
+    assert [one["address"] for one in (await api.get(path, listing))["items"]] == [
+        "192.0.2.0/28",
+        "192.0.2.99",
+    ]
+    shown = await api.get("/accounts/1001", "/accounts/{user}")
+    assert [one["port"] for one in shown["addresses"]] == [0, 5080]
+    await api.expect(404, "DELETE", f"{path}/192.0.2.99%3A5081", one)
+    for text in ("192.0.2.0%2F28", "192.0.2.99%3A5080"):
+        await api.expect(200, "DELETE", f"{path}/{text}", one)
+    assert (await api.get(path, listing))["items"] == []
+    await api.expect(400, "POST", path, listing, body={"address": "no address"})
+    await api.expect(404, "GET", "/accounts/nobody/addresses", listing)
 
 
 async def test_accounts_at_sip_servers(api):

@@ -25,6 +25,7 @@ BODIES: dict[str, Any] = {
     "tokens add": {"account": "rival"},
     "options set": {"value": "1"},
     "group join": {"members": ["shop1"]},
+    "addresses add": {"address": "192.0.2.66"},
     "numbers allocate": {"account": "shop1", "number": "3615550100"},
     "sipaccounts set": {"priority": "1"},
     "sipaccounts passwd": {"password": "mine now 22"},
@@ -44,6 +45,7 @@ class Api(ApiProbe):
             records=store.records,
             groups=store.groups,
             numbers=store.numbers,
+            addresses=store.addresses,
             sip_accounts=store.sip_accounts,
             tokens=store.operators,
             audit=store.audit,
@@ -62,6 +64,7 @@ async def api(store):
         "adduser rival type=reseller rights=admin parent_id=top",
         "adduser shop1 parent_id=shop",
         "adduser rival1 parent_id=rival",
+        "addresses add rival1 192.0.2.1",
         "group add rivals --owner rival",
         "group join rivals rival1",
         "numbers add 3615550100 --holder rival",
@@ -83,6 +86,7 @@ def urls_of(route, target, api):
         "member": (target, "nobody"),
         "number": ("3615550100", "3615559999"),
         "id": (str(api.rivals_token), "999999"),
+        "address": ("192.0.2.1", "192.0.2.2"),
         "target": ("192.0.2.1", "192.0.2.2"),
     }
     taken = {name: pairs[name] for name in route.places}
@@ -100,6 +104,7 @@ async def everything(api):
     for path in (
         "/accounts/rival",
         "/accounts/rival1",
+        "/accounts/rival1/addresses",
         "/accounts/top",
         "/tree",
         "/tokens?account=rival",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mizu.accounts.addresses import parse_entries, parse_entry
+from mizu.accounts.addresses import parse_entries, parse_entry, written
 from mizu.auth.prefix_table import PrefixTable
 from mizu.errors import BadRequest
 
@@ -43,6 +43,30 @@ def test_addresses_and_ranges(text: str, networks: list[str], port: int) -> None
     assert [str(network) for network in entry.networks] == networks
     assert (entry.port, entry.name) == (port, "")
     assert entry.is_range == any(sign in text for sign in "/-*")
+
+
+@pytest.mark.parametrize(
+    ("text", "spelling"),
+    [
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7:5080", "192.0.2.7"),
+        ("[2001:DB8:0::1]:5080", "2001:db8::1"),
+        ("192.0.2.77/24", "192.0.2.0/24"),
+        ("192.0.2.7/32", "192.0.2.7/32"),
+        ("10.1.*.*", "10.1.0.0/16"),
+        ("192.0.2.10-13", "192.0.2.10-192.0.2.13"),
+        ("192.0.2.0 - 192.0.2.255", "192.0.2.0/24"),
+        ("2001:db8::1-2001:db8::3", "2001:db8::1-2001:db8::3"),
+        ("SIP.Example.com.:5080", "sip.example.com"),
+    ],
+)
+def test_one_spelling_for_what_means_the_same(text: str, spelling: str) -> None:
+    """It is read back as what it was."""
+    entry = parse_entry(text)
+    assert written(entry) == spelling
+    again = parse_entry(spelling)
+    assert (again.networks, again.name, again.is_range) == (entry.networks, entry.name, entry.is_range)
+    assert written(again) == spelling
 
 
 @pytest.mark.parametrize(

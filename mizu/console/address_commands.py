@@ -1,0 +1,123 @@
+"""``addresses list|add|del``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mizu.accounts.addresses import FurtherAddress, parse_entry, written
+from mizu.console.account_commands import USER
+from mizu.console.account_services import Addresses
+from mizu.console.arguments import TEXT, Argument
+from mizu.console.services import ConsoleServices
+from mizu.console.table import Command, CommandResult, Invocation
+from mizu.console.text import aligned
+from mizu.errors import BadRequest
+from mizu.model import Change
+
+NOTE_MAX_CHARACTERS = 200
+_ADDRESS = Argument(
+    "address",
+    TEXT,
+    "address, domain name, network or range, with :PORT or not, as in auth_ip",
+    required=True,
+)
+
+
+def shown(one: FurtherAddress) -> dict[str, Any]:
+    """An address as JSON."""
+    return {"address": one.address, "port": one.port, "note": one.note}
+
+
+def short(one: FurtherAddress) -> str:
+    """An address as a few words."""
+    return f"{one.address} port {one.port}" if one.port else one.address
+
+
+def commands(services: ConsoleServices) -> tuple[Command, ...]:
+    if services.addresses is None:
+        return ()
+    own = _AddressCommands(services, services.addresses)
+    return (
+        Command(
+            name="addresses list",
+            help="list where an account sends from besides auth_ip",
+            permission="accounts.read",
+            run=own.list,
+            arguments=(USER,),
+            examples=("addresses list 1001",),
+            scoped=True,
+        ),
+        Command(
+            name="addresses add",
+            help="enter one more address that an account sends from",
+            permission="accounts.write",
+            run=own.add,
+            arguments=(USER, _ADDRESS, Argument("note", TEXT, "what it is, for people", many=True)),
+            details="It counts as those of auth_ip do, by the auth_type of the account. One that is there "
+            "already gets the note.",
+            examples=("addresses add 1001 192.0.2.7", "addresses add 1001 192.0.2.8:5080 branch office"),
+            changes=True,
+            scoped=True,
+        ),
+        Command(
+            name="addresses del",
+            help="remove an address that an account sends from",
+            permission="accounts.write",
+            run=own.delete,
+            arguments=(USER, _ADDRESS),
+            details="Without a port: whatever port is beside it.",
+            examples=("addresses del 1001 192.0.2.7",),
+            changes=True,
+            scoped=True,
+        ),
+    )
+
+
+class _AddressCommands:
+    def __init__(self, services: ConsoleServices, addresses: Addresses) -> None:
+        self._services = services
+        self._addresses = addresses
+
+    async def list(self, call: Invocation) -> CommandResult:
+        username, found = await self._addresses.list(call.text("user"), call.operator.scope_account_id)
+        rows = [(one.address, str(one.port) if one.port else "-", one.note) for one in found]
+        lines = aligned(("ADDRESS", "PORT", "NOTE"), rows, right=(1,))
+        lines = lines if rows else [f"{username} has no further addresses"]
+        return CommandResult(lines, {"username": username, "addresses": [shown(one) for one in found]})
+
+    async def add(self, call: Invocation) -> CommandResult:
+        note = " ".join(map(str, call.many("note")))
+        if len(note) > NOTE_MAX_CHARACTERS:
+            raise BadRequest(f"<note> may have {NOTE_MAX_CHARACTERS} characters")
+        entry = parse_entry(call.text("address"))
+        new = FurtherAddress(written(entry), entry.port, note)
+        username, before, after = await self._addresses.add(
+            call.text("user"), new, call.operator.scope_account_id
+        )
+        result = {"username": username, "address": shown(after)}
+        if before == after:
+            return CommandResult([f"{username} has {short(after)} already"], result)
+        self._services.on_account_changed(username)
+        lines = [f"{username} may send from {short(after)} now" if before is None else "note changed"]
+        if entry.is_range:
+            lines.append("a range counts only with auth_type 9 and 10")
+        return CommandResult(lines, result, (_change(username, [before] if before else [], [after]),))
+
+    async def delete(self, call: Invocation) -> CommandResult:
+        entry = parse_entry(call.text("address"))
+        username, gone = await self._addresses.remove(
+            call.text("user"), written(entry), entry.port, call.operator.scope_account_id
+        )
+        self._services.on_account_changed(username)
+        lines = [f"{username} may not send from {short(one)} any more" for one in gone]
+        result = {"username": username, "removed": [shown(one) for one in gone]}
+        return CommandResult(lines, result, (_change(username, gone, []),))
+
+
+def _change(username: str, before: Sequence[FurtherAddress], after: Sequence[FurtherAddress]) -> Change:
+    """For the audit list: an account is what was changed, in the addresses that differ."""
+    return Change(
+        "account",
+        username,
+        {"further_addresses": [shown(one) for one in before]},
+        {"further_addresses": [shown(one) for one in after]},
+    )

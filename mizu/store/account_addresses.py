@@ -1,0 +1,111 @@
+"""Further addresses of accounts (``account_address``), as operators see and change them."""
+
+# ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from txpostgres.txpostgres import Cursor
+
+from mizu.accounts.addresses import ENTRIES_MAX, FurtherAddress
+from mizu.accounts.scope import check_change, unknown, visible
+from mizu.errors import Conflict, NotFound
+from mizu.store.account_records import matching
+from mizu.store.postgres import Pool
+from mizu.store.text import clean, storable
+
+_LIST = f"""SELECT a.username, d.address, d.port, d.note
+ FROM account a LEFT JOIN account_address d ON d.account_id = a.id
+ WHERE {{match}} AND {visible("a.id")} ORDER BY d.address, d.port"""
+_LOCK = f"""SELECT a.id, a.username, (SELECT count(*) FROM account_address d WHERE d.account_id = a.id)
+ FROM account a WHERE {{match}} AND {visible("a.id")} FOR NO KEY UPDATE OF a"""
+_GET = """SELECT address, port, note FROM account_address
+ WHERE account_id = %(id)s AND address = %(address)s AND port = %(port)s"""
+_PUT = """INSERT INTO account_address (account_id, address, port, note)
+ VALUES (%(id)s, %(address)s, %(port)s, %(note)s)
+ ON CONFLICT (account_id, address, port) DO UPDATE SET note = excluded.note"""
+_DELETE = """DELETE FROM account_address WHERE account_id = %(id)s AND address = %(address)s
+ AND (%(port)s = 0 OR port = %(port)s) RETURNING address, port, note"""
+_TOUCH = "UPDATE account SET version = version + 1, changed_at = now() WHERE id = %s"
+
+
+class PostgresAddresses:
+    """
+    Further addresses. ``who`` is a username or ``#id``, ``scope`` is ``Operator.scope_account_id``: accounts
+    outside of it do not exist. Whoever may change ``auth_ip`` of an account may change these; each change is
+    one of the account too: its version grows.
+    """
+
+    def __init__(self, reports: Pool) -> None:
+        self._reports = reports
+
+    async def list(self, who: str, scope: int | None) -> tuple[str, Sequence[FurtherAddress]]:
+        """The username, and its addresses in order. :raise NotFound: there is no such account."""
+        match, params = matching(who)
+        rows = await self._reports.query(_LIST.format(match=match), {**params, "scope": scope})
+        if not rows:
+            raise unknown(who)
+        return rows[0][0], [FurtherAddress(*row[1:]) for row in rows if row[1] is not None]
+
+    def add(
+        self, who: str, new: FurtherAddress, scope: int | None
+    ) -> Deferred[tuple[str, FurtherAddress | None, FurtherAddress]]:
+        """
+        One more address, or a new note for one that it has. The username, the address before and after.
+
+        :raise NotFound: there is no such account.
+        :raise Forbidden: how it proves itself is not theirs to change.
+        :raise Conflict: it has as many as an account may have.
+        """
+        return self._reports.transact(self._add, who, new, scope)
+
+    async def _add(
+        self, cursor: Cursor, who: str, new: FurtherAddress, scope: int | None
+    ) -> tuple[str, FurtherAddress | None, FurtherAddress]:
+        number, username, count = await self._lock(cursor, who, scope)
+        after = FurtherAddress(new.address, new.port, clean(new.note))
+        values = {"id": number, "address": after.address, "port": after.port, "note": after.note}
+        await cursor.execute(_GET, values)
+        row = cursor.fetchone()
+        before = FurtherAddress(*row) if row is not None else None
+        if before is None and count >= ENTRIES_MAX:
+            raise Conflict(f"account {username!r} has {count} further addresses; more it may not have")
+        if before != after:
+            await cursor.execute(_PUT, values)
+            await cursor.execute(_TOUCH, (number,))
+        return username, before, after
+
+    def remove(
+        self, who: str, address: str, port: int, scope: int | None
+    ) -> Deferred[tuple[str, Sequence[FurtherAddress]]]:
+        """
+        One address less. The username, and what was removed.
+
+        :param port: 0: with whatever ports.
+        :raise NotFound: no such account, or it has no such address. :raise Forbidden: as :meth:`add`.
+        """
+        return self._reports.transact(self._remove, who, address, port, scope)
+
+    async def _remove(
+        self, cursor: Cursor, who: str, address: str, port: int, scope: int | None
+    ) -> tuple[str, Sequence[FurtherAddress]]:
+        number, username, _ = await self._lock(cursor, who, scope)
+        gone: list[FurtherAddress] = []
+        if storable(address):
+            await cursor.execute(_DELETE, {"id": number, "address": address, "port": port})
+            gone = [FurtherAddress(*row) for row in cursor.fetchall()]
+        if not gone:
+            what = f"{address!r} port {port}" if port else repr(address)
+            raise NotFound(f"account {username!r} has no further address {what}")
+        await cursor.execute(_TOUCH, (number,))
+        return username, sorted(gone, key=lambda one: one.port)
+
+    async def _lock(self, cursor: Cursor, who: str, scope: int | None) -> tuple[int, str, int]:
+        """The account's id, username, and how many addresses it has; changes of it wait for ours."""
+        match, params = matching(who)
+        await cursor.execute(_LOCK.format(match=match), {**params, "scope": scope})
+        row = cursor.fetchone()
+        if row is None:
+            raise unknown(who)
+        check_change(scope, row[0], {"auth_ip": ""})
+        return row[0], row[1], row[2]
