@@ -17,8 +17,8 @@ test: .venv/for-tests sipp
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/for-tests
-	$(BIN)/ruff check mizu tests twisted bench
-	$(BIN)/ruff format --check mizu tests twisted
+	$(BIN)/ruff check mizu tests twisted bench plugins
+	$(BIN)/ruff format --check mizu tests twisted plugins
 	$(BIN)/mypy
 
 check: lint test

@@ -56,6 +56,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             ),
             examples=("ban 192.0.2.7", "ban 192.0.2.0/24 1d scans us", "ban 2001:db8::/48 2h"),
             changes=True,
+            emergency=True,
         ),
         Command(
             name="unban",
@@ -66,6 +67,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="For an address the bans of its ports end too. A network's ban ends only as a whole.",
             examples=("unban 192.0.2.7", "unban 192.0.2.0/24"),
             changes=True,
+            emergency=True,
         ),
         Command(
             name="delbanned",

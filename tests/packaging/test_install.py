@@ -182,22 +182,44 @@ def test_source_package_has_all_that_is_needed_to_work_on_it(source_package):
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", "dropin.cache"))]
 
 
-def test_http_backend_as_a_third_party_ships_it(environment, wheel, tree, tmp_path):
-    """The distribution under ``plugins/`` installs beside mizu, is found, keeps the contracts, goes away."""
-    project = tree / "plugins" / "mizu-auth-http"
+#: Of each distribution under ``plugins/``: the type of its plugin, and settings that name it.
+SHIPPED = {
+    "mizu-auth-http": (
+        "http",
+        '[[auth.backend]]\nname = "crm"\ntype = "http"\nurl = "https://crm.example/sip"\n',
+    ),
+    "mizu-ban-nftables": (
+        "nftables",
+        '[[guard.export]]\nname = "kernel"\ntype = "nftables"\nports = [5060]\n',
+    ),
+}
+
+
+def test_every_distribution_under_plugins_is_installed_here():
+    """None is shipped untested."""
+    assert {path.name for path in (ROOT / "plugins").iterdir() if (path / "setup.cfg").exists()} == set(
+        SHIPPED
+    )
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_plugin_as_a_third_party_ships_it(environment, wheel, tree, tmp_path, name):
+    """A distribution under ``plugins/`` installs beside mizu, is found, keeps the contracts, goes away."""
+    kind, settings = SHIPPED[name]
+    project = tree / "plugins" / name
     environment.install(wheel)
     environment.install(project)
     listing = environment.twistd("-n", "mizu", "--help-plugins")
-    assert 'type = "http"  (mizu-auth-http 1.0.0)\n' in listing
+    assert f'type = "{kind}"  ({name} 1.0.0)\n' in listing
     tests = shutil.copytree(project / "tests", tmp_path / "tests")
     told = run(environment.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tests)
     assert " passed" in told
     assert "failed" not in told
     config = tmp_path / "mizu.toml"
-    config.write_text('[[auth.backend]]\nname = "crm"\ntype = "http"\nurl = "https://crm.example/sip"\n')
+    config.write_text(settings)
     environment.twistd("-n", "mizu", "--config", str(config), "--data", str(tmp_path / "var"), "--check")
-    environment.uninstall("mizu-auth-http")
-    assert '"http"' not in environment.twistd("-n", "mizu", "--help-plugins")
+    environment.uninstall(name)
+    assert f'"{kind}"' not in environment.twistd("-n", "mizu", "--help-plugins")
 
 
 def test_plugin_of_somebody_else(environment, wheel, tmp_path):

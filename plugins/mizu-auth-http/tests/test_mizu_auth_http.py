@@ -54,7 +54,9 @@ class TestFactory(AuthBackendFactoryContract):
     factory = http_backend
     sample = {"url": URL, "token": "not to be shown"}
 
-    @pytest.mark.parametrize("url", ["", "crm.example", "ftp://crm.example/", "http://", "http://[x/", "http://[::1]/"])
+    @pytest.mark.parametrize(
+        "url", ["", "crm.example", "ftp://crm.example/", "http://", "http://[x/", "http://[::1]/"]
+    )
     def test_a_url_that_is_none_is_told_at_start(self, url: str) -> None:
         """Before anybody needs it."""
         assert list(http_backend.check(HttpSettings(url=url)))

@@ -9,14 +9,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mizu.console import guard_commands
+from mizu.console.auditing import Auditor
 from mizu.console.table import CommandTable
+from mizu.errors import StoreBusy
 from mizu.guard.desk import Desk
 from mizu.guard.doorman import Doorman
 from mizu.model import Operator, Rights
 from mizu.options import Options
 from mizu.testing import FakeClock
 from mizu.testing.bans import MemoryBanStore
-from mizu.testing.console import FakeConsole
+from mizu.testing.console import FakeAudit, FakeConsole
 
 ANNA = Operator("anna", Rights.ADMIN)
 
@@ -31,7 +33,8 @@ class Room:
             Options(), self.store, Clock(), self.clock, registered_at=lambda username, host: False
         )
         services = replace(FakeConsole().services, guard=Desk(self.door, self.clock), wall=self.clock.wall)
-        self.table = CommandTable(guard_commands.commands(services))
+        self.audit = FakeAudit()
+        self.table = CommandTable(guard_commands.commands(services), auditor=Auditor(self.audit))
 
     def say(self, line: str, who: Operator = ANNA) -> dict[str, Any]:
         """The answer of ``POST /console``."""
@@ -101,6 +104,16 @@ def test_the_white_list_wins_and_says_so(room: Room) -> None:
     assert [one["target"] for one in listed["result"]["whitelist"]] == ["127.0.0.1", "::1", "192.0.2.1"]
     assert listed["result"]["whitelist"][2]["note"] == "our carrier"
     assert room.say("whitelist del 192.0.2.1")["ok"]
+
+
+def test_without_the_database_a_ban_still_holds_here(room: Room) -> None:
+    """Neither the audit list nor the ban list can be written: an attack is stopped all the same."""
+    room.audit.error, room.store.busy = StoreBusy("down"), True
+    assert room.say("ban 192.0.2.7")["status"] == 503
+    assert room.say("banned 192.0.2.7")["result"]["total"] == 1
+    assert room.say("unban 192.0.2.7")["status"] == 503
+    assert room.say("banned")["result"]["total"] == 0
+    assert room.say("whitelist add 192.0.2.7")["error"] == "store_busy"
 
 
 def test_failures_are_shown_as_they_are_counted(room: Room) -> None:
