@@ -60,12 +60,16 @@ class VirtualClock:
     def __init__(self, reactor: MemoryReactorClock) -> None:
         self._reactor = reactor
         self._began = datetime.now(UTC)
+        self._began_s = self._began.timestamp()
 
     def mono_s(self) -> float:
         return float(self._reactor.seconds())
 
     def wall(self) -> datetime:
         return self._began + timedelta(seconds=self._reactor.seconds())
+
+    def wall_s(self) -> float:
+        return self._began_s + float(self._reactor.seconds())
 
 
 class AnsweringLink:

@@ -17,3 +17,6 @@ class SystemClock:
 
     def wall(self) -> datetime:
         return datetime.now(UTC)
+
+    def wall_s(self) -> float:
+        return time.time()

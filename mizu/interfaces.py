@@ -37,6 +37,9 @@ class IClock(Interface):
     def wall() -> datetime:
         """Now, aware, in UTC."""
 
+    def wall_s() -> float:
+        """The same in seconds since the epoch, for what is done for each message."""
+
 
 # ---------------------------------------------------------------- plugins
 

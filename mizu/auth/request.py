@@ -125,7 +125,7 @@ class Authorizer:
         self._realm = realm
         self._signer = signer
         self._counts = counts
-        counts.refuse_before(clock.wall().timestamp())  # what was used before a restart is not known here
+        counts.refuse_before(clock.wall_s())  # what was used before a restart is not known here
         self._clock = clock
         self._algorithms = tuple(algorithms)
         self._on_failure = on_failure
@@ -341,7 +341,7 @@ class Authorizer:
             credentials, nonce_is = self._credentials(request), ""
             if credentials is not None:
                 signer, nonce = self._signer, credentials.nonce
-                nonce_is = signer.check(nonce, self._clock.wall().timestamp())
+                nonce_is = signer.check(nonce, self._clock.wall_s())
                 if nonce_is == "good" and not flow.reliable and not signer.issued_to(nonce, flow.remote[0]):
                     nonce_is = "stale"
             self._newest = (request, credentials, nonce_is)
@@ -368,7 +368,7 @@ class Authorizer:
         return self._fresh_challenge(request, flow, stale=stale)
 
     def _fresh_challenge(self, request: Request, flow: Flow, *, stale: bool = False) -> Challenge:
-        nonce = self._signer.make(self._clock.wall().timestamp(), flow.remote[0])
+        nonce = self._signer.make(self._clock.wall_s(), flow.remote[0])
         status, name = (
             (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
         )

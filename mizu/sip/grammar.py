@@ -53,6 +53,10 @@ class BadMessage(MizuError):
         self.request = request
 
 
+#: A number so short is read without further looks.
+_SHORT_DIGITS = 10
+
+
 def parse_number(text: str, what: str, maximum: int = NUMBER_MAX) -> int:
     """
     ``1*DIGIT`` with a bound. Any count of leading zeros is legal; the work is bounded all the same.
@@ -60,6 +64,10 @@ def parse_number(text: str, what: str, maximum: int = NUMBER_MAX) -> int:
     :param what: name of the thing, for the error text.
     :raise BadMessage: anything but ASCII digits, or more than ``maximum``.
     """
+    if len(text) <= _SHORT_DIGITS and text.isdigit() and text.isascii():  # nearly every number
+        number = int(text)
+        if number <= maximum:
+            return number
     if not _is_number(text):
         raise BadMessage(f"{what} is not a number", code="bad_number")
     digits = text.lstrip("0")

@@ -9,12 +9,17 @@ it was sent to) and 32 of signature. Only a nonce that was used with the right p
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 _STAMP_CHARS = 16
 _SOURCE_END = 24
 _NONCE_CHARS = 56
 _HEX = frozenset("0123456789abcdef")
+
+#: Addresses whose tags are kept.
+SOURCES_MAX = 4096
 
 #: Nonce counts may arrive out of order by so much (UDP); a lower one is taken for a replay.
 WINDOW = 32
@@ -32,12 +37,14 @@ class NonceSigner:
     :param lifetime_s: a nonce is ``good`` for so long.
     """
 
-    __slots__ = ("_key", "_lifetime_s", "_now_s", "_serial")
+    __slots__ = ("_lifetime_s", "_now_s", "_serial", "_signature", "_source_tag")
 
     def __init__(self, key: bytes, lifetime_s: float) -> None:
         if not 16 <= len(key) <= 64:
             raise ValueError("a nonce key has 16 to 64 bytes")
-        self._key = key
+        # Copied for each nonce: that takes a third less time than to begin with the key.
+        self._signature = hashlib.blake2b(key=key, digest_size=16)
+        self._source_tag = _source_tags(key)
         self._lifetime_s = lifetime_s
         self._now_s = 0.0
         self._serial = secrets.randbits(31)
@@ -54,15 +61,14 @@ class NonceSigner:
         self._now_s = max(self._now_s, now_s)
         self._serial = (self._serial + 1) & _NC_MASK
         stamp = f"{int(self._now_s):08x}{self._serial:08x}{self._source_tag(source)}"
-        return stamp + hashlib.blake2b(stamp.encode(), key=self._key, digest_size=16).hexdigest()
+        return stamp + self._sign(stamp)
 
     def check(self, nonce: str, now_s: float) -> Literal["good", "stale", "bad"]:
         """``bad``: not ours. ``stale``: ours, but too old. Replays are :class:`NonceCounts`' business."""
         if len(nonce) != _NONCE_CHARS or not nonce.isascii():
             return "bad"
         stamp = nonce[:_SOURCE_END]
-        signature = hashlib.blake2b(stamp.encode(), key=self._key, digest_size=16).hexdigest()
-        if not hmac.compare_digest(signature, nonce[_SOURCE_END:]):
+        if not hmac.compare_digest(self._sign(stamp), nonce[_SOURCE_END:]):
             return "bad"
         self._now_s = max(self._now_s, now_s)
         return "stale" if self._now_s - int(stamp[:8], 16) > self._lifetime_s else "good"
@@ -74,8 +80,20 @@ class NonceSigner:
         """
         return nonce[_STAMP_CHARS:_SOURCE_END] == self._source_tag(source)
 
-    def _source_tag(self, source: str) -> str:
-        return hashlib.blake2b(source.encode(), key=self._key, digest_size=4, person=b"source").hexdigest()
+    def _sign(self, stamp: str) -> str:
+        signature = self._signature.copy()
+        signature.update(stamp.encode())
+        return signature.hexdigest()
+
+
+def _source_tags(key: bytes) -> Callable[[str], str]:
+    """What says in a nonce which address it was sent to. A phone's second request asks again for the same."""
+
+    @lru_cache(SOURCES_MAX)
+    def tag_of(source: str) -> str:
+        return hashlib.blake2b(source.encode(), key=key, digest_size=4, person=b"source").hexdigest()
+
+    return tag_of
 
 
 class NonceCounts:

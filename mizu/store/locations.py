@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -39,6 +40,9 @@ _PACE_S = 0.1  # gathered at least so long, unless _ROWS_MAX are there earlier
 _RETRY_S = 1.0  # after a failure
 
 _FIELDS = tuple(field.name for field in fields(Binding) if field.name != "aor")
+_values_of = attrgetter(*_FIELDS)
+#: What most bindings have in a field; it is not written.
+_USUAL = tuple(field.default for field in fields(Binding) if field.name != "aor")
 
 
 def row_of(aor: str, bindings: Sequence[Binding]) -> list[object]:
@@ -48,12 +52,17 @@ def row_of(aor: str, bindings: Sequence[Binding]) -> list[object]:
     return [
         aor,
         max(binding.expires_at_s for binding in bindings),
-        [{name: getattr(binding, name) for name in _FIELDS} for binding in bindings],
+        [_item_of(binding) for binding in bindings],
     ]
 
 
+def _item_of(binding: Binding) -> dict[str, object]:
+    row = zip(_FIELDS, _values_of(binding), _USUAL, strict=True)
+    return {name: value for name, value, usual in row if value != usual}
+
+
 def bindings_of(aor: str, stored: Sequence[dict[str, Any]]) -> list[Binding]:
-    """The bindings of one row. Fields that this version does not know are left out."""
+    """The bindings of one row. Fields that this version does not know are left out, missing ones as usual."""
     found = []
     for item in stored:
         known = {name: item[name] for name in _FIELDS if name in item}

@@ -143,7 +143,7 @@ class Registrar:
             if self._domains and isinstance(to.uri, SipUri) and not self._is_ours(to.uri, flow):
                 self._reply(tx, 404)  # step 5
                 return
-        now_s = self._clock.wall().timestamp()
+        now_s = self._clock.wall_s()
         old = self._locations.get(aor)
         outcome = apply_register(
             request,
@@ -199,7 +199,7 @@ class Registrar:
             binding = without_connection(kept)  # no connection outlives the process
             if binding is not None:
                 stored.setdefault(binding.aor, []).append(binding)
-        now_s = self._clock.wall().timestamp()
+        now_s = self._clock.wall_s()
         loaded = 0
         for number, (aor, bindings) in enumerate(stored.items(), 1):
             if pause is not None and number % LOAD_SLICE == 0:
@@ -229,7 +229,7 @@ class Registrar:
         """Drop what has expired; call it every second or so. :return: addresses of record changed."""
         # A second's share of the table, should everything expire within two minutes.
         limit = 1000 + self._locations.addresses // 100
-        changed = self._locations.expire(self._clock.wall().timestamp(), limit)
+        changed = self._locations.expire(self._clock.wall_s(), limit)
         self._announce(changed)
         return len(changed)
 

@@ -32,6 +32,10 @@ class FakeClock:
         """The wall time that belongs to it."""
         return self._wall + timedelta(seconds=self._now_s - self._start_s)
 
+    def wall_s(self) -> float:
+        """The same in seconds since the epoch."""
+        return self._wall.timestamp() + self._now_s - self._start_s
+
     def add(self, deadlines: DeadlineHeap) -> None:
         """Run this heap as well; of one instant, heaps run in the order they were added."""
         self._heaps.append(deadlines)
