@@ -3,8 +3,9 @@
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from bench import flood, inprocess, load
+from bench import flood, inprocess, load, scale
 from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_injection
 
 #: First rate tried, by peer and work.
@@ -21,13 +22,15 @@ START = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", choices=["compare", "rate", "latency", "memory", "profile", "held"])
+    parser.add_argument("what", choices=["compare", "rate", "latency", "memory", "profile", "held", "scale"])
     parser.add_argument("--peers", default="mizu,kamailio,sippy")
     parser.add_argument(
         "--works", default="w1,w2,w3", help="w1 OPTIONS, w2 digest REGISTER, w3 digest call, w5 floods"
     )
     parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--rate", type=int, default=200, help="of rate, latency and memory, per second")
+    parser.add_argument(
+        "--rate", type=int, default=200, help="of rate, latency, memory and scale, per second"
+    )
     parser.add_argument("--count", type=int, default=2_000, help="held calls or registrations of memory")
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--repeat", type=int, default=3)
@@ -39,6 +42,9 @@ def main() -> None:
     parser.add_argument("--flood-rates", default=",".join(map(str, flood.RATES)), help="of w5, per second")
     parser.add_argument("--rounds", type=int, default=40, help="of profile")
     parser.add_argument("--top", type=int, default=30, help="functions that profile shows; 0: none")
+    parser.add_argument("--accounts", type=int, default=1_000_000, help="of scale")
+    parser.add_argument("--registrations", type=int, default=100_000, help="of scale")
+    parser.add_argument("--fill-rate", type=int, default=1_000, help="first registrations a second of scale")
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
     options.scratch.chmod(0o755)
@@ -56,6 +62,10 @@ def main() -> None:
     cluster = Cluster(options.scratch / "pg", cpu=options.server_cpu)
     cluster.start()
     try:
+        if options.what == "scale":
+            for row in at_scale(options, cluster, users):
+                load.record(options.out, row)
+            return
         results = [
             run(options, peer, work, users)
             for work in options.works.split(",")
@@ -83,6 +93,27 @@ def make_peers(options: argparse.Namespace, cluster: Cluster, work: str) -> list
         elif name == "sippy" and work.startswith("w3"):
             chosen.append(SippyPeer(options.scratch, cpu=options.server_cpu))
     return chosen
+
+
+def at_scale(options: argparse.Namespace, cluster: Cluster, users: Path) -> list[dict[str, Any]]:
+    """Mizu with few and with very many accounts and registrations."""
+    setup = load.Setup(
+        peer=MizuPeer(cluster, options.scratch, cpu=options.server_cpu, users=options.users),
+        users=users,
+        scratch=options.scratch,
+        generator_cpu=options.generator_cpu,
+        seconds=options.seconds,
+        repeat=options.repeat,
+    )
+    return scale.measure(
+        cluster,
+        setup,
+        options.server_cpu,
+        accounts=options.accounts,
+        registrations=options.registrations,
+        rate=options.rate,
+        fill_rate=options.fill_rate,
+    )
 
 
 def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> object:

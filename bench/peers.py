@@ -121,28 +121,29 @@ class MizuPeer:
     """This project."""
 
     name = "mizu"
+    database = "mizu_bench"
 
     def __init__(self, cluster: Cluster, scratch: Path, *, cpu: str, users: int) -> None:
         self.address = ("127.0.0.1", 5060)
-        self._cluster, self._users = cluster, users
+        self._cluster, self.users = cluster, users
         self._data = scratch / "mizu"
         config = scratch / "mizu.toml"
         config.write_text(MIZU_CONFIG)
         self._server = MizuProcess(
             self._data,
-            *("--config", str(config), "--database", cluster.url("mizu_bench")),
+            *("--config", str(config), "--database", cluster.url(self.database)),
             *("--sip", "udp:127.0.0.1:5060", "--http", "127.0.0.1:8099"),
             pin=cpu,
         )
 
     def start(self) -> None:
         subprocess.call(["rm", "-rf", str(self._data)])
-        self._cluster.create("mizu_bench")
+        self._cluster.create(self.database)
         self._server.start()  # makes the tables
         rows = (
             "\t".join([name, *(ha1(name, DOMAIN, password_of(i), kind) for kind in ("MD5", "SHA-256"))])
             + "\n"
-            for i in range(1, self._users + 1)
+            for i in range(1, self.users + 1)
             for name in [user_name(i)]
         )
         copy = (
@@ -150,7 +151,7 @@ class MizuPeer:
             + "".join(rows)
             + "\\.\nanalyze account;\n"
         )
-        self._cluster.sql("mizu_bench", copy)
+        self._cluster.sql(self.database, copy)
         self._server.stop()
         self._server.start()
 
