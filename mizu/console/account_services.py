@@ -3,7 +3,7 @@
 ``scope`` is ``Operator.scope_account_id``: accounts outside of it do not exist for the command.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from mizu.accounts.addresses import FurtherAddress
@@ -24,6 +24,12 @@ class Records(Protocol):
     def list(
         self, prefix: str, limit: int, after: str, scope: int | None, type_: int | None = None
     ) -> Awaitable[Sequence[Record]]: ...
+
+    def usernames(
+        self, prefix: str, limit: int, after: str, scope: int | None
+    ) -> Awaitable[Sequence[str]]: ...
+
+    def seen(self, usernames: Collection[str], scope: int | None) -> Awaitable[frozenset[str]]: ...
 
     def chain(self, who: str, scope: int | None) -> Awaitable[Sequence[Record]]: ...
 

@@ -1,6 +1,7 @@
 """``calls``, ``drop``, ``cdrs``."""
 
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from mizu.console.services import ConsoleServices, LiveCall
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, duration, moment, plural
 from mizu.errors import BadRequest, Conflict, NotFound
-from mizu.model import Cdr, Change
+from mizu.model import Cdr, Change, Operator
 
 ID_SHOWN_CHARACTERS = 12
 ID_LEAST_CHARACTERS = 8  #: so much of a call id is enough, when only one call has it
@@ -32,7 +33,10 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             permission="calls.read",
             run=own.calls,
             arguments=(Argument("limit", integer(1, 10_000), "how many", option=True, default=200),),
+            details="Operators who are limited to some accounts see the calls from and to these, and of the "
+            "other party its number.",
             examples=("calls",),
+            scoped=True,
         ),
         Command(
             name="drop",
@@ -45,6 +49,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             examples=("drop 5f0c1d2e9a77",),
             changes=True,
             emergency=True,
+            scoped=True,
         ),
         Command(
             name="cdrs",
@@ -66,7 +71,7 @@ class _CallCommands:
         self._services = services
 
     async def calls(self, call: Invocation) -> CommandResult:
-        every = list(self._services.calls.list())
+        every = await self._seen(call.operator)
         some = every[: call.number("limit")]
         rows = [
             (
@@ -89,23 +94,21 @@ class _CallCommands:
         return CommandResult(lines, {"calls": [shown(c) for c in some], "total": len(every)})
 
     async def drop(self, call: Invocation) -> CommandResult:
-        call_id = self._call_id(call.text("id"))
+        call_id = _call_id(call.text("id"), await self._seen(call.operator))
         if not self._services.calls.drop(call_id, call.operator.name):
             raise NotFound(f"call {call_id} is over already")
         change = Change("call", call_id, {"state": "in progress"}, None)
         return CommandResult([f"call {call_id[:ID_SHOWN_CHARACTERS]} ended"], {"call_id": call_id}, (change,))
 
-    def _call_id(self, start: str) -> str:
-        if len(start) < ID_LEAST_CHARACTERS:
-            raise BadRequest(f"give at least {ID_LEAST_CHARACTERS} characters of the call id")
-        found = [c.call_id for c in self._services.calls.list() if c.call_id.startswith(start)]
-        if start in found:
-            return start
-        if len(found) > 1:
-            raise Conflict(f"{len(found)} calls begin with {start}; give more of the id")
-        if not found:
-            raise NotFound(f"no call {start} is in progress; 'calls' lists them")
-        return found[0]
+    async def _seen(self, operator: Operator) -> Sequence[LiveCall]:
+        """The calls in progress that the operator sees, as far as they see them."""
+        every = self._services.calls.list()
+        scope = operator.scope_account_id
+        if scope is None:
+            return every
+        names = {name for one in every for name in (one.caller, one.callee) if name}
+        seen = await self._services.records.seen(names, scope)
+        return [_within(one, seen) for one in every if one.caller in seen or one.callee in seen]
 
     async def cdrs(self, call: Invocation) -> CommandResult:
         records = list(await self._services.cdrs.recent(call.number("limit"), call.text("before")))
@@ -126,3 +129,26 @@ class _CallCommands:
         heads = ("SETUP (UTC)", "ID", "CALLER", "CALLED", "TO", "OUTCOME", "SIP", "TALK", "ENDED BY")
         lines = aligned(heads, rows, right=(6, 7)) if rows else ["no call records"]
         return CommandResult(lines, {"cdrs": [shown(r) for r in records]})
+
+
+def _within(call: LiveCall, seen: Collection[str]) -> LiveCall:
+    """Without what an operator may not know of the other party: whose it is, where it is, by what carrier."""
+    if call.caller not in seen:
+        call = replace(call, caller="", caller_address="")
+    if call.callee not in seen:
+        call = replace(call, callee="", callee_address="", route="")
+    return call
+
+
+def _call_id(start: str, calls: Sequence[LiveCall]) -> str:
+    """The call whose id begins so. :raise BadRequest: too short. :raise NotFound: :raise Conflict: many."""
+    if len(start) < ID_LEAST_CHARACTERS:
+        raise BadRequest(f"give at least {ID_LEAST_CHARACTERS} characters of the call id")
+    found = [c.call_id for c in calls if c.call_id.startswith(start)]
+    if start in found:
+        return start
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} calls begin with {start}; give more of the id")
+    if not found:
+        raise NotFound(f"no call {start} is in progress; 'calls' lists them")
+    return found[0]

@@ -1,14 +1,18 @@
 """``regs`` and ``unreg``."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from mizu.accounts.scope import unknown
 from mizu.console.arguments import TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, duration, plural
 from mizu.errors import NotFound
 from mizu.model import Binding, Change
+
+_PAGE = 5000  # usernames asked for at once
 
 
 def shown(binding: Binding) -> dict[str, Any]:
@@ -44,6 +48,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 Argument("after", TEXT, "go on after this username", option=True),
             ),
             examples=("regs", "regs 10"),
+            scoped=True,
         ),
         Command(
             name="unreg",
@@ -58,6 +63,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             examples=("unreg 1001", "unreg 1001 sip:1001@192.0.2.7:5060"),
             changes=True,
             emergency=True,
+            scoped=True,
         ),
     )
 
@@ -68,7 +74,8 @@ class _RegistrationCommands:
 
     async def regs(self, call: Invocation) -> CommandResult:
         limit, now_s = call.number("limit"), self._services.wall().timestamp()
-        found = self._services.registrations.list(call.text("prefix"), limit + 1, call.text("after"))
+        scope = call.operator.scope_account_id
+        found = await self._found(call.text("prefix"), limit + 1, call.text("after"), scope)
         names = list(dict.fromkeys(b.aor for b in found))
         more, last = len(names) > limit, names[:limit][-1:]
         bindings = [b for b in found if not more or b.aor <= last[0]]
@@ -85,16 +92,39 @@ class _RegistrationCommands:
         lines = aligned(
             ("USERNAME", "CONTACT", "RECEIVED FROM", "EXPIRES IN", "USER AGENT"), rows, right=(3,)
         )
-        total = self._services.registrations.count()
         lines = lines if rows else ["nothing registered"]
-        lines.append(f"{plural(len(rows), 'contact')} shown, {total} registered in all")
+        lines.append(f"{plural(len(rows), 'contact')} shown")
+        result: dict[str, Any] = {"registrations": [shown(b) for b in bindings], "more": more}
+        if scope is None:  # of how much there is besides, an operator with a scope learns nothing
+            result["total"] = self._services.registrations.count()
+            lines[-1] += f", {result['total']} registered in all"
         if more:
             lines.append(f"more: --after {last[0]}")
-        result = {"registrations": [shown(b) for b in bindings], "more": more, "total": total}
         return CommandResult(lines, result)
+
+    async def _found(self, prefix: str, limit: int, after: str, scope: int | None) -> Sequence[Binding]:
+        """Bindings of so many registered accounts that the operator sees, by username."""
+        registrations = self._services.registrations
+        if scope is None:
+            return registrations.list(prefix, limit, after)
+        found: list[Binding] = []
+        accounts = 0
+        while True:
+            names = await self._services.records.usernames(prefix, _PAGE, after, scope)
+            for bindings in map(registrations.of, names):
+                found += bindings
+                accounts += bool(bindings)
+                if accounts == limit:
+                    return found
+            if len(names) < _PAGE:
+                return found
+            after = names[-1]
 
     async def unreg(self, call: Invocation) -> CommandResult:
         username, contact = call.text("user"), call.text("contact")
+        scope = call.operator.scope_account_id
+        if scope is not None and username not in await self._services.records.seen([username], scope):
+            raise unknown(username)
         removed = self._services.registrations.remove(username, contact or None)
         if not removed:
             what = f"contact {contact} of {username}" if contact else f"{username}"

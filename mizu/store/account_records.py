@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -48,6 +48,11 @@ _TREE = """WITH RECURSIVE below (id, level, path) AS (
 ) SELECT level, a.id, a.username, a.type, a.enabled, a.suspended,
  (SELECT count(*) FROM account c WHERE c.parent_id = a.id)
  FROM below JOIN account a USING (id) ORDER BY path LIMIT %(limit)s"""
+_USERNAMES = f"""SELECT a.username FROM account a WHERE a.username LIKE %(pattern)s AND a.username > %(after)s
+ AND {visible_many("a.id")} ORDER BY a.username LIMIT %(limit)s"""
+_SEEN = (
+    f"SELECT a.username FROM account a WHERE a.username = ANY (%(names)s::text[]) AND {visible_many('a.id')}"
+)
 _NAMES = "SELECT id, username FROM account WHERE id = ANY (%s::bigint[])"
 _GROUPS = f"""SELECT g.name FROM account_group_member m JOIN account_group g ON g.id = m.group_id
  WHERE m.account_id = %(id)s AND {visible("g.owner_id")} ORDER BY g.name"""
@@ -65,6 +70,13 @@ def matching(who: str) -> tuple[str, dict[str, object]]:
     if not storable(who):
         raise unknown(who)
     return "a.username = %(name)s", {"name": who}
+
+
+def _beginning(prefix: str) -> str:
+    """The pattern of LIKE for what begins so."""
+    for special in "\\%_":
+        prefix = prefix.replace(special, "\\" + special)
+    return prefix + "%"
 
 
 class AccountRecords:
@@ -91,10 +103,27 @@ class AccountRecords:
         """Accounts whose username begins with ``prefix``, by username, those after ``after``."""
         if not storable(prefix) or not storable(after):
             return []
-        for special in "\\%_":
-            prefix = prefix.replace(special, "\\" + special)
-        params = {"pattern": prefix + "%", "after": after, "limit": limit, "scope": scope, "type": type_}
+        params = {
+            "pattern": _beginning(prefix),
+            "after": after,
+            "limit": limit,
+            "scope": scope,
+            "type": type_,
+        }
         return [record_of(row[0]) for row in await self._reports.query(_LIST, params)]
+
+    async def usernames(self, prefix: str, limit: int, after: str, scope: int | None) -> Sequence[str]:
+        """Of the same accounts, only their names."""
+        if not storable(prefix) or not storable(after):
+            return []
+        params = {"pattern": _beginning(prefix), "after": after, "limit": limit, "scope": scope}
+        return [row[0] for row in await self._reports.query(_USERNAMES, params)]
+
+    async def seen(self, usernames: Collection[str], scope: int | None) -> frozenset[str]:
+        """Those of these usernames whose accounts the operator sees."""
+        names = texts([name for name in usernames if storable(name)])
+        rows = await self._reports.query(_SEEN, {"names": names, "scope": scope})
+        return frozenset(row[0] for row in rows)
 
     async def chain(self, who: str, scope: int | None) -> Sequence[Record]:
         """The account, its owner, the owner of that one, ... as far up as the scope goes. :raise NotFound:"""

@@ -1,6 +1,6 @@
 """Whole account records in memory, over the same accounts as a fake store of ``mizu.testing.console``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -98,6 +98,14 @@ class MemoryRecords:
             and type_ in (None, one["type"])
             and self._seen(one, scope)
         ][:limit]
+
+    async def usernames(self, prefix: str, limit: int, after: str, scope: int | None) -> Sequence[str]:
+        return [one["username"] for one in await self.list(prefix, limit, after, scope)]
+
+    async def seen(self, usernames: Collection[str], scope: int | None) -> frozenset[str]:
+        self._check()
+        seen = {one["username"] for one in self._every() if self._seen(one, scope)}
+        return frozenset(seen.intersection(usernames))
 
     async def chain(self, who: str, scope: int | None) -> Sequence[Record]:
         self._check()

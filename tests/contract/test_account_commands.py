@@ -13,9 +13,10 @@ from mizu.console.commands import command_table
 from mizu.console.table import CommandTable
 from mizu.errors import BadRequest, Conflict, Forbidden, MizuError, NotFound
 from mizu.model import Operator, Rights
-from mizu.testing.console import FakeConsole
+from mizu.testing.console import FakeConsole, binding, live_call
 
 STAFF = Operator("boss", Rights.GENERAL_ADMIN, "127.0.0.1")
+OURS, THEIRS = "5f0c1d2e9a77" + "0" * 20, "5f0c1d2e9a77" + "1" * 20  #: calls in progress
 
 
 class Console:
@@ -39,8 +40,14 @@ class Console:
 @pytest_twisted.async_fixture
 async def console(store):
     """Every command, on an empty database."""
+    fakes = FakeConsole()
+    fakes.registrations.rows = [binding("mine1"), binding("theirs1")]
+    fakes.calls.rows = [
+        live_call(OURS, caller="mine1", callee="", route="trunk"),
+        live_call(THEIRS, caller="theirs1", callee="theirs2", route="theirs2"),
+    ]
     services = replace(
-        FakeConsole().services,
+        fakes.services,
         accounts=store.accounts,
         records=store.records,
         groups=store.groups,
@@ -83,13 +90,17 @@ async def everything(console) -> dict[str, Any]:
     numbers = (await console("numbers", "list", who=STAFF))["numbers"]
     sip = await console("sipaccounts", "list", who=STAFF)
     addresses = await console("addresses", "list", "theirs1", who=STAFF)
+    contacts = (await console("regs", who=STAFF))["registrations"]
+    calls = (await console("calls", who=STAFF))["calls"]
     return {
-        "addresses": addresses,
         "users": users,
         "groups": groups,
         "members": members,
         "numbers": numbers,
         "sip": sip,
+        "addresses": addresses,
+        "contacts": contacts,
+        "calls": calls,
     }
 
 
@@ -125,6 +136,8 @@ HOSTILE = {
         ["numbers", "allocate", "mine1", "362*"],
     ],
     "numbers free": [["numbers", "free", "3620"]],
+    "unreg": [["unreg", "theirs1"], ["unreg", "theirs1", "sip:1001@192.0.2.1:5060"]],
+    "drop": [["drop", THEIRS]],
 }
 #: Commands that show lists: nothing of the sibling is in them.
 LISTS = {
@@ -132,12 +145,14 @@ LISTS = {
     "group list": ["group", "list"],
     "numbers list": ["numbers", "list"],
     "help": ["help"],
+    "regs": ["regs"],
+    "calls": ["calls"],
 }
 
 
 async def test_every_command_is_tried_by_a_hostile_sibling(console):
     """A command that heeds the scope is in one of the two tables above; all others are refused."""
-    ours = ("account", "address", "group", "number", "sip_account")
+    ours = ("account", "address", "call", "group", "number", "registration", "sip_account")
     named = {
         command.name
         for command in console.table
@@ -160,7 +175,7 @@ async def test_lists_have_nothing_of_a_sibling(console, family, words):
     """Neither names nor numbers nor counts of others."""
     done = json.dumps(await console(*words, who=family["mine"]))
     assert "theirs" not in done
-    assert "362" not in done
+    assert '"362' not in done  # a number; times may have these digits
 
 
 async def test_commands_that_know_no_scope_are_refused(console, family):
@@ -285,6 +300,47 @@ async def test_a_reseller_sees_addresses_and_changes_none(console, family):
     ):
         assert "auth_ip" in await console.refused(Forbidden, "addresses", *words, who=mine)
     assert (await console("addresses", "list", "mine1")) == listed
+
+
+# ------------------------------------------------------------ registrations and calls
+
+
+async def test_a_reseller_sees_and_ends_registrations_of_its_own(console, family):
+    """Page by page, and without the count of all that there are."""
+    mine = family["mine"]
+    listed = await console("regs", who=mine)
+    assert [one["username"] for one in listed["registrations"]] == ["mine1"]
+    assert "total" not in listed
+    assert (await console("regs", "--after", "mine1", who=mine))["registrations"] == []
+    assert len((await console("regs", "mi", who=mine))["registrations"]) == 1
+    assert (await console("regs", "%", who=mine))["registrations"] == []  # no pattern
+    assert (await console("regs", "--limit", "1", who=mine))["more"] is False
+    assert (await console("unreg", "mine1", who=mine))["registrations_removed"] == 1
+    assert (await console("regs", who=mine))["registrations"] == []
+    assert [one["username"] for one in (await console("regs"))["registrations"]] == ["theirs1"]
+
+
+async def test_a_page_of_registrations_ends_where_the_next_begins(console, family, monkeypatch):
+    """However the usernames of the scope are asked for, nobody is left out or told twice."""
+    monkeypatch.setattr("mizu.console.registration_commands._PAGE", 1)
+    top = replace(family["mine"], scope_account_id=(await console("get", "owner", "id"))["fields"]["id"])
+    first = await console("regs", "--limit", "1", who=top)
+    assert ([one["username"] for one in first["registrations"]], first["more"]) == (["mine1"], True)
+    second = await console("regs", "--limit", "1", "--after", "mine1", who=top)
+    assert ([one["username"] for one in second["registrations"]], second["more"]) == (["theirs1"], False)
+
+
+async def test_a_reseller_sees_calls_of_its_own_and_of_the_other_party_the_number(console, family):
+    """Not whose account it is, where it is, nor which carrier; and ends them by the start of their id."""
+    mine = family["mine"]
+    (call,) = (await console("calls", who=mine))["calls"]
+    assert (call["call_id"], call["caller"], call["called_number"]) == (OURS, "mine1", "1002")
+    assert (call["caller_address"], call["callee_address"], call["route"]) == ("udp:192.0.2.1:5060", "", "")
+    (call,) = (await console("calls", who=family["theirs"]))["calls"]
+    assert (call["callee"], call["callee_address"]) == ("theirs2", "udp:192.0.2.2:5060")
+    await console.refused(Conflict, "drop", OURS[:12])
+    assert (await console("drop", OURS[:12], who=mine))["call_id"] == OURS
+    assert [one["call_id"] for one in (await console("calls"))["calls"]] == [THEIRS]
 
 
 # ------------------------------------------------------------ accounts

@@ -15,6 +15,7 @@ from mizu.testing.console import FakeConsole, binding, live_call
 from mizu.web.api_routes import ROUTES
 
 ROOT = Operator("console", Rights.GENERAL_ADMIN, "test")
+CALL_ID = "5f0c1d2e9a77" + "0" * 20  #: of the rival
 #: bodies of routes that take one
 BODIES: dict[str, Any] = {
     "adduser": {"name": "9001", "fields": {"parent_id": "rival"}},
@@ -38,7 +39,10 @@ class Api(ApiProbe):
     def __init__(self, store):
         console = FakeConsole()
         console.registrations.rows = [binding("rival1")]
-        console.calls.rows = [live_call("5f0c1d2e9a77" + "0" * 20, caller="rival1")]
+        console.calls.rows = [
+            live_call(CALL_ID, caller="rival1"),
+            live_call("6" * 32, caller="rival1", callee="shop1", called_number="2001", caller_number="2002"),
+        ]
         services = replace(
             console.services,
             accounts=store.accounts,
@@ -85,7 +89,7 @@ def urls_of(route, target, api):
         "name": ("rivals", "nothing"),
         "member": (target, "nobody"),
         "number": ("3615550100", "3615559999"),
-        "id": (str(api.rivals_token), "999999"),
+        "id": (CALL_ID, "9" * 32) if route.command == "drop" else (str(api.rivals_token), "999999"),
         "address": ("192.0.2.1", "192.0.2.2"),
         "target": ("192.0.2.1", "192.0.2.2"),
     }
@@ -111,6 +115,8 @@ async def everything(api):
         "/groups",
         "/groups/rivals/members",
         "/numbers",
+        "/registrations",
+        "/calls",
     ):
         facts.append(json.dumps((await api.ask("GET", path))[1], sort_keys=True))
     return facts
@@ -144,7 +150,16 @@ async def test_e2_lists_show_the_own_subtree_only(api):
     """Accounts, tree, tokens and the audit list of a reseller have nothing of others in them."""
     _, accounts, _ = await api.ask("GET", "/accounts", token=api.token)
     assert {one["username"] for one in accounts["items"]} == {"shop", "shop1"}
-    for path in ("/tree", "/tokens?all=true", "/audit?limit=100", "/accounts/shop1", "/groups", "/numbers"):
+    for path in (
+        "/tree",
+        "/tokens?all=true",
+        "/audit?limit=100",
+        "/accounts/shop1",
+        "/groups",
+        "/numbers",
+        "/registrations",
+        "/calls",
+    ):
         status, value, _ = await api.ask("GET", path, token=api.token)
         assert status == 200
         assert "rival" not in json.dumps(value), path
