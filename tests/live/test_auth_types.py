@@ -208,14 +208,11 @@ def test_an_address_added_or_taken_away_counts_at_once(place):
     """Addresses in the table are followed as those of the account are."""
     new = place.client("127.1.2.50")
     assert new.call(ECHO, "t1more", WRONG).status == 407
-    place.sql(
-        "INSERT INTO account_address (account_id, address) "
-        "SELECT id, '127.1.2.48/29' FROM account WHERE username = 't1more'"
-    )
+    assert place.process.console("addresses add t1more 127.1.2.48/29 branch")["ok"]
     assert new.call(ECHO, "t1more", WRONG).status == 407  # a range, and the account is of type 1
     place.sql("UPDATE account SET auth_type = 9 WHERE username = 't1more'")
     place.process.wait_for("rule", lambda _: new.call(ECHO, "t1more", WRONG).status == 200)
-    place.sql("DELETE FROM account_address WHERE address = '127.1.2.48/29'")
+    assert place.process.console("addresses del t1more 127.1.2.48/29")["ok"]
     place.process.wait_for("rule", lambda _: new.call(ECHO, "t1more", WRONG).status == 407)
     place.sql("UPDATE account SET auth_type = 1 WHERE username = 't1more'")
 
