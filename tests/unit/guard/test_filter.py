@@ -113,3 +113,25 @@ def test_scanners_that_say_what_they_are_get_nothing() -> None:
     assert gate.dropped["scanner"] == 1
     gate.know_scanners([])
     assert gate.admit("192.0.2.1", len(scan), scan)
+
+
+def test_a_new_list_of_scanners_counts_for_programs_seen_before() -> None:
+    """What was found out about a User-Agent holds only as long as the list it was compared with."""
+    gate = make()
+    scan = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: Friendly-Scanner\r\n\r\n"
+    gate.know_scanners(["sipvicious"])
+    assert gate.admit("192.0.2.1", len(scan), scan)
+    gate.know_scanners(["friendly-scanner"])
+    assert not gate.admit("192.0.2.1", len(scan), scan)
+
+
+def test_any_number_of_user_agents_can_be_told_apart() -> None:
+    """More than the gate remembers: each is judged rightly, the first ones again."""
+    gate = make()
+    gate.know_scanners(["scanner"])
+    lines = [b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: Phone %d\r\n\r\n" % number for number in range(1500)]
+    scan = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: Scanner\r\n\r\n"
+    for line in lines:
+        assert gate.admit("192.0.2.1", len(line), line)
+        assert not gate.admit("192.0.2.1", len(scan), scan)
+    assert gate.admit("192.0.2.1", len(lines[0]), lines[0])
