@@ -59,13 +59,15 @@ class AddressTable:
         self._nets = {4: {}, 6: {}}
 
     def __contains__(self, host: object) -> bool:
+        if not self._targets:  # the usual state of most tables, asked for every datagram
+            return False
         if host in self._hosts:
             return True
         assert isinstance(host, str)
         nets = self._nets
         if ":" not in host:
             return bool(nets[4]) and self._covered(AF_INET, 4, host)
-        return bool(self._targets) and self._covered(AF_INET6, 6, host.partition("%")[0])
+        return self._covered(AF_INET6, 6, host.partition("%")[0])
 
     def _covered(self, family: int, version: int, host: str) -> bool:
         try:

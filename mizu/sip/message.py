@@ -10,7 +10,7 @@ from typing import Any
 from mizu.sip.flow import Flow
 from mizu.sip.grammar import BadMessage, parse_number, split_list
 from mizu.sip.headers import CSeq, NameAddr, Via, parse_seconds
-from mizu.sip.names import canonical_name, header_key, reason_phrase
+from mizu.sip.names import KEYS, canonical_name, header_key, reason_phrase
 from mizu.sip.uri import Uri, parse_uri
 
 __all__ = ["Field", "Message", "Request", "Response", "reason_phrase"]
@@ -380,7 +380,8 @@ class Request(Message):
         if status == 100 and "timestamp" in first:
             out.append(("Timestamp", "timestamp", first["timestamp"]))
         for extra in fields:
-            out.append((extra[0], header_key(extra[0]), extra[-1]))
+            name = extra[0]
+            out.append((name, KEYS.get(name) or header_key(name), extra[-1]))
         return Response._made(status, reason_phrase(status) if reason is None else reason, out, body)
 
     def _copied(self, to_tag: str | None, *, copy_record_route: bool) -> list[Field]:

@@ -305,7 +305,8 @@ class Switchboard:
         if settings.identity.refuses(request, account):
             self.answer(tx, 403, "Identity Not Yours")
             return None
-        call = Call(self.new_call_id(), self, settings.identity.shown(request, account).number, number)
+        shown = settings.identity.shown(request, account)
+        call = Call(self.new_call_id(), self, shown.number, number)
         try:
             leg = CallerLeg(call, self, tx, account, interval)
         except BadMessage as bad:
@@ -315,7 +316,7 @@ class Switchboard:
         if request.expires is not None:
             call.patience_s = float(max(request.expires, 1))
         call.legs.append(leg)
-        call.invite_to = inviter(self, call, leg, account)
+        call.invite_to = inviter(self, call, leg, account, shown.display)
         self._calls[call.call_id] = call
         self.calls_begun += 1
         return call

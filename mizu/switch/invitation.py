@@ -60,8 +60,14 @@ def forwards(request: Request, ceiling: int) -> int:
     return min((MAX_FORWARDS_DEFAULT if given is None else given) - 1, ceiling)
 
 
-def inviter(ports: Ports, call: "Call", caller: "CallerLeg", account: Account) -> Callable[[Route], Invited]:
-    """Makes, for a route, the invitation and the function that makes our From from a tag."""
+def inviter(
+    ports: Ports, call: "Call", caller: "CallerLeg", account: Account, display: str
+) -> Callable[[Route], Invited]:
+    """
+    Makes, for a route, the invitation and the function that makes our From from a tag.
+
+    :param display: the caller's name as the called party sees it.
+    """
     request = caller.tx.request
     settings = ports.settings
     body = caller.incoming_description(request.body)
@@ -81,7 +87,6 @@ def inviter(ports: Ports, call: "Call", caller: "CallerLeg", account: Account) -
     interval_s = settings.session_expires_s if settings.session_timer else 0
     invitation = Invitation(tuple(fields), body, reliable, interval_s, settings.session_min_s)
     hidden = not account.trusted_identity and wants_privacy(request)
-    display = settings.identity.shown(request, account).display
     uri = request.request_uri
     host = settings.domain
     if not host:
