@@ -121,7 +121,8 @@ def test_a_scanner_that_goes_on_learns_nothing_and_is_banned(server: MizuProcess
                 break
     assert len(answers) == 20
     shapes = {
-        re.sub(rb"[0-9a-f]{12,}|REGISTER\d+", b"*", answer.replace(user.encode(), b"USER"))
+        # numbers first: the four digits of a name may stand in one by chance
+        re.sub(rb"[0-9a-f]{12,}|REGISTER\d+", b"*", answer).replace(user.encode(), b"USER")
         for user, answer in answers.items()
     }
     assert len(shapes) == 1, shapes
