@@ -1,7 +1,5 @@
 """What every ILocationStore does; run over PostgreSQL and over the fake."""
 
-import dataclasses
-
 import pytest
 from zope.interface.verify import verifyObject
 
@@ -74,9 +72,11 @@ async def test_what_was_put_is_loaded_whole(world):
             user_agent="Phone \\u0041 \t 漢",
             instance_id="urn:uuid:1",
             reg_id=2,
+            q_milli=0,
+            received_port=65_535,
+            local="udp:0.0.0.0:5060",
         ),
     ]
-    kept[1] = dataclasses.replace(kept[1], q_milli=0, received_port=65_535, local="udp:0.0.0.0:5060")
     world.store.put("alice", kept)
     await world.flush()
     assert list(await world.store.load()) == kept

@@ -1,0 +1,192 @@
+"""Call rows that wait to be written: openings and answers somebody waits for, closes nobody does."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mizu.errors import StoreBusy
+from mizu.model import CallAnswered, CallClosed, CallOpened
+from mizu.store import callrows
+from mizu.store.postgres import Link, failure_of
+
+CLOSE_PACE_S = 0.05  #: closes, for which nobody waits, ride along with others for so long
+_ROWS_MAX = 500  # of one kind in one statement
+_PACE_S = 0.004  # between statements while somebody waits, from _BUSY_ROWS_PER_S on: batches fill
+_BUSY_ROWS_PER_S = 1000.0  # below, a statement for each is affordable, and nobody waits for company
+_RATE_SHARE = 0.05  # of the newest statement in the mean of rows per second
+_KINDS = ("opens", "answers", "closes", "undo")
+
+
+class CallBatch:
+    """What one round trip carries. The order of the statements is the order of a call's life."""
+
+    __slots__ = ("answers", "closes", "opens", "undo", "waiters")
+
+    def __init__(self) -> None:
+        self.opens: list[CallOpened] = []
+        self.answers: list[CallAnswered] = []
+        self.closes: list[CallClosed] = []
+        self.undo: list[str] = []  # call_ids of rows whose opening was reported as failed
+        self.waiters: dict[int, Deferred[None]] = {}  # by id() of the open or answer
+
+    def __len__(self) -> int:
+        return len(self.opens) + len(self.answers) + len(self.closes) + len(self.undo)
+
+    def all(self) -> list[CallOpened | CallAnswered | CallClosed | str]:
+        """Its rows."""
+        return [*self.opens, *self.answers, *self.closes, *self.undo]
+
+    def take(self) -> "CallBatch":
+        """Split off what one round trip may carry."""
+        part = CallBatch()
+        for name in _KINDS:
+            whole = getattr(self, name)
+            setattr(part, name, whole[:_ROWS_MAX])
+            setattr(self, name, whole[_ROWS_MAX:])
+        for item in (*part.opens, *part.answers):
+            part.waiters[id(item)] = self.waiters.pop(id(item))
+        return part
+
+    def take_waiting(self) -> "CallBatch":
+        """Split off what somebody waits for."""
+        part = CallBatch()
+        part.opens, part.answers, part.waiters = self.opens, self.answers, self.waiters
+        self.opens, self.answers, self.waiters = [], [], {}
+        return part
+
+    def halves(self) -> "list[CallBatch]":
+        """See :class:`~mizu.store.batch_writer.Batch`: kinds apart, then halves."""
+        left, right = CallBatch(), CallBatch()
+        kinds = [name for name in _KINDS if getattr(self, name)]
+        for name in kinds:
+            whole = getattr(self, name)
+            middle = len(whole) // 2 if len(kinds) == 1 else len(whole) * (name == kinds[0])
+            setattr(left, name, whole[:middle])
+            setattr(right, name, whole[middle:])
+        left.waiters = right.waiters = self.waiters
+        return [left, right]
+
+    def refuse(self, busy: Failure) -> None:
+        """Tell whoever waits."""
+        for item in (*self.opens, *self.answers):
+            self.waiters[id(item)].errback(busy)
+
+
+class CallQueue:
+    """
+    See :class:`~mizu.store.batch_writer.Rows`.
+
+    Trouble refuses every opening and answer, those that wait for their turn too: a caller is told 503 now
+    rather than left waiting. Closes are kept, and openings that may have been written are undone.
+    """
+
+    log = Logger()
+
+    def __init__(self, link: Link, node: Callable[[], str], reactor: Any) -> None:
+        self._link = link
+        self._node = node
+        self._reactor = reactor
+        self._next = CallBatch()
+        self._taken_at_s = 0.0
+        self._rows_per_s = 0.0  # mean over the last statements
+        self._open: dict[str, datetime] = {}  # setup times of rows not closed yet, oldest first
+
+    @property
+    def open_since(self) -> datetime | None:
+        """When the oldest call began whose row is open; ``None``: there is none."""
+        return next(iter(self._open.values()), None)
+
+    # ------------------------------------------------------------ what comes in
+
+    def add_open(self, call: CallOpened) -> Deferred[None]:
+        """Fires when it is written."""
+        self._next.opens.append(call)
+        self._open[call.call_id] = call.setup_at
+        return self._wait_for(call)
+
+    def add_answer(self, call: CallAnswered) -> Deferred[None]:
+        """Fires when it is written."""
+        self._next.answers.append(call)
+        return self._wait_for(call)
+
+    def add_close(self, call: CallClosed) -> None:
+        """Nobody waits for it."""
+        self._next.closes.append(call)
+
+    def _wait_for(self, call: CallOpened | CallAnswered) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self._next.waiters[id(call)] = done
+        return done  # cancelled: the answer is dropped, the write goes on
+
+    @property
+    def awaited(self) -> int:
+        """Rows that wait for their turn and that somebody waits for."""
+        return len(self._next.waiters)
+
+    # ------------------------------------------------------------ Rows
+
+    def __len__(self) -> int:
+        return len(self._next)
+
+    def pause_s(self) -> float:
+        """See the protocol."""
+        if len(self._next) >= _ROWS_MAX:
+            return 0.0
+        if not self._next.waiters:
+            return CLOSE_PACE_S
+        if self._rows_per_s < _BUSY_ROWS_PER_S:
+            return 0.0
+        return float(self._taken_at_s + _PACE_S - self._reactor.seconds())
+
+    def take(self) -> CallBatch:
+        """See the protocol."""
+        batch = self._next.take()
+        now_s = self._reactor.seconds()
+        rate = len(batch) / max(now_s - self._taken_at_s, 0.0005)
+        self._rows_per_s += (rate - self._rows_per_s) * _RATE_SHARE
+        self._taken_at_s = now_s
+        return batch
+
+    def send(self, batch: CallBatch) -> Deferred[None]:
+        """See the protocol."""
+        return self._link.operate(
+            *callrows.statement(batch.opens, batch.answers, batch.closes, batch.undo, self._node())
+        )
+
+    def committed(self, batch: CallBatch) -> None:
+        """See the protocol."""
+        for closed in batch.closes:
+            self._open.pop(closed.call_id, None)
+        for call_id in batch.undo:
+            self._open.pop(call_id, None)
+        for item in (*batch.opens, *batch.answers):
+            batch.waiters[id(item)].callback(None)
+
+    def put_back(self, batches: Sequence[CallBatch], busy: Failure) -> None:
+        """See the protocol."""
+        for batch in reversed(batches):
+            self._next.closes = batch.closes + self._next.closes
+            self._next.undo = batch.undo + [call.call_id for call in batch.opens] + self._next.undo
+        waited = self._next.take_waiting()
+        for call in waited.opens:
+            self._open.pop(call.call_id, None)
+        for batch in (*batches, waited):
+            batch.refuse(busy)
+
+    def lose(self, batch: CallBatch, why: Exception) -> None:
+        """See the protocol."""
+        row = callrows.name_of(batch.all())
+        self.log.error("a call row cannot be stored: {why}; {row}", why=why, row=row)
+        for call in batch.opens:  # a row that cannot be closed stays open, for the next start to close
+            self._open.pop(call.call_id, None)
+        batch.refuse(failure_of(StoreBusy("the call row cannot be stored")))
+
+    def abandon(self, busy: Failure) -> int:
+        """See the protocol."""
+        left, self._next = self._next, CallBatch()
+        left.refuse(busy)
+        return len(left)
