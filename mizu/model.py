@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class AccountType(IntEnum):
@@ -183,8 +183,7 @@ class AuthRule:
     port: int = 0  #: it sends from this port; 0: none is given
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """One registered contact of an account (RFC 3261 10, RFC 3327, RFC 5626)."""
 
     account_id: int

@@ -161,6 +161,7 @@ class Node:
             transports=self._transports,
         )
         layer.is_known = doorman.is_known
+        layer.register_at_once = self.core.register_at_once
         self.core.layer = self._layer = layer
         self.core.registrar = self._registrar = Registrar(
             self._locations,

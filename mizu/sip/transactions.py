@@ -6,7 +6,7 @@ Source: RFC 3261 17.1.3, 17.2.3, 8.2.2.2, 9.2; RFC 6026. The machines are in ``t
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mizu.errors import MizuError, Overloaded
 from mizu.sip.flow import Flow, Transports
@@ -26,6 +26,7 @@ from mizu.sip.transaction_client import ClientTransaction, ClientUser, InviteCli
 from mizu.sip.transaction_tables import COMPLETED
 
 __all__ = [
+    "Answer",
     "ClientTransaction",
     "ClientUser",
     "Counts",
@@ -73,6 +74,18 @@ def _words(length: int = 18, at_once: int = 128) -> Iterator[str]:
 random_token: Callable[[], str] = _words().__next__
 
 
+class Answer(NamedTuple):
+    """A final response without a body, still to be written."""
+
+    status: int
+    reason: str | None  #: ``None``: the usual phrase
+    fields: tuple[tuple[str, str], ...]
+    to_tag: str | None
+    #: Repeat it to repetitions of the request. False: work it out again for each, and send no more than a
+    #: sender may get who has proved nothing.
+    keep: bool = True
+
+
 class TransactionLayer:
     """
     All transactions of a process.
@@ -114,6 +127,8 @@ class TransactionLayer:
         self._merge_keys: dict[Key, MergeKey] = {}
 
         self.is_known: Callable[[Flow], bool] = _nobody_is_known  #: may be sent answers of any size
+        #: Answers a REGISTER that came over UDP before there is a transaction; ``None``: it needs one.
+        self.register_at_once: Callable[[Request, Flow], Answer | None] = _never_at_once
 
         self._shared = shared = Surroundings(now, deadlines, timers, self.tallies)
         shared.fitted = self._fitted
@@ -205,6 +220,11 @@ class TransactionLayer:
             self.tallies.refused += 1
             self._refuse(request, flow, 503)
             return
+        if method == "REGISTER" and not flow.reliable:
+            answer = self.register_at_once(request, flow)
+            if answer is not None:
+                self._answer_at_once(request, flow, key, answer)
+                return
         tx = (InviteServer if method == "INVITE" else OtherServer)(request, flow, key, self._shared)
         self._servers[key] = tx
         try:
@@ -217,6 +237,22 @@ class TransactionLayer:
         finally:
             if tx.state is not COMPLETED or method not in REPEATABLE:  # most of the traffic is through
                 self._wait_for(tx, request, merge_key)
+
+    def _answer_at_once(self, request: Request, flow: Flow, key: Key, answer: Answer) -> None:
+        """A non-INVITE server transaction that is in COMPLETED before anybody saw it in TRYING (17.2.2)."""
+        status, reason, fields, to_tag, keep = answer
+        if not keep:
+            self.answer_stateless(request, flow, status, reason, to_tag=to_tag, fields=fields)
+            return
+        self.tallies.responses_out[status // 100] += 1
+        wire = request.reply_bytes(status, reason, to_tag=to_tag, fields=fields)
+        self._answers[key] = wire
+        self._timer_j.add(key, self._now())
+        flow.send(wire, self._send_failed)
+
+    def _send_failed(self, reason: str) -> None:
+        """The kept answer could not be sent; a repetition of the request asks for it again."""
+        self.tallies.errors += 1
 
     def _wait_for(self, tx: ServerTransaction, request: Request, merge_key: MergeKey | None) -> None:
         """What a transaction needs that is not over yet, or whose second copy must be known."""
@@ -310,10 +346,26 @@ class TransactionLayer:
         tx.begin()
         return tx
 
-    def reply_stateless(self, request: Request, flow: Flow, response: Response) -> None:
-        """Answer without a transaction; ``request`` is what is answered, not kept."""
-        self.tallies.responses_out[response.status // 100] += 1
-        wire = self._fitted(response, flow)
+    def answer_stateless(
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        reason: str | None = None,
+        *,
+        to_tag: str | None = None,
+        fields: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """
+        Answer without a transaction; nothing is kept. The parameters are those of :meth:`Request.reply`.
+
+        What is larger than an unproved sender may be sent goes without what can be missed, or not at all.
+        """
+        self.tallies.responses_out[status // 100] += 1
+        wire = request.reply_bytes(status, reason, to_tag=to_tag, fields=fields)
+        most: int = getattr(flow, "answer_max_bytes", 0)
+        if most and len(wire) > most:
+            wire = self._fitted(request.reply(status, reason, to_tag=to_tag, fields=fields), flow)
         if wire:
             flow.send(wire)
 
@@ -341,9 +393,7 @@ class TransactionLayer:
 
     def _refuse(self, request: Request, flow: Flow, status: int) -> None:
         fields: Sequence[tuple[str, str]] = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
-        self.reply_stateless(
-            request, flow, request.reply(status, to_tag=self._stateless_tag(request), fields=fields)
-        )
+        self.answer_stateless(request, flow, status, to_tag=self._stateless_tag(request), fields=fields)
 
     def _answer_error(self, tx: ServerTransaction, error: MizuError) -> None:
         if tx.pending:
@@ -437,6 +487,10 @@ _NAMES: dict[type, str] = {
 
 def _nobody_is_known(flow: Flow) -> bool:
     return False
+
+
+def _never_at_once(request: Request, flow: Flow) -> Answer | None:
+    return None
 
 
 def _ender(event: str) -> Callable[[Machine], None]:

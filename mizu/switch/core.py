@@ -12,8 +12,8 @@ from mizu.observe import Metrics
 from mizu.sip.flow import Flow
 from mizu.sip.message import Message, Request, Response
 from mizu.sip.parser import BadMessage
-from mizu.sip.transactions import ServerTransaction, TransactionLayer
-from mizu.sip.uas import refuse
+from mizu.sip.transactions import Answer, ServerTransaction, TransactionLayer
+from mizu.sip.uas import Refusal, refuse
 
 #: What happens to a request outside a dialog, and inside one. ``dialog`` = only the call it belongs to may
 #: say; ``authorize`` = the sender must prove an account first; ``open`` = anybody, answered without state.
@@ -45,6 +45,8 @@ FIXED: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
 
 
 class RegistrarPort(Protocol):
+    def answer_now(self, request: Request, flow: Flow) -> Answer | None: ...
+
     def register(self, tx: ServerTransaction) -> None: ...
 
     def flow_closed(self, flow: Flow) -> None: ...
@@ -115,7 +117,10 @@ class SipCore:
         if isinstance(message, Request):
             method = message.method
             metrics.request_received(method)
-            if method not in ("ACK", "CANCEL") and (method == "REGISTER" or not self._in_dialog(message)):
+            if method == "REGISTER":
+                if self._ready_to_challenge(message, method) and self._challenged(message, flow, method):
+                    return
+            elif method not in ("ACK", "CANCEL") and not self._in_dialog(message):
                 policy = POLICIES.get(method)
                 if policy is not None and self._answer_stateless(message, flow, method, policy[0]):
                     return
@@ -139,16 +144,26 @@ class SipCore:
 
     # ------------------------------------------------------------ from the transaction layer
 
+    def register_at_once(self, request: Request, flow: Flow) -> Answer | None:
+        """A REGISTER with credentials over UDP. ``None``: it needs a transaction, and will get one."""
+        if not self.ready:
+            return None
+        refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
+        if refusal is not None:
+            return self._refusal(request, refusal)
+        answer = self.registrar.answer_now(request, flow)
+        if answer is None:
+            self._checked = request
+        return answer
+
     def request_received(self, tx: ServerTransaction) -> None:
         """A new server transaction."""
         request = tx.request
         checked, self._checked = self._checked, None
         refusal = None if checked is request else refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
-            status, reason, extra = refusal
-            tx.respond(
-                request.reply(status, reason, to_tag=self._tag(request), fields=(*extra, *self._server))
-            )
+            status, reason, fields, tag, _ = self._refusal(request, refusal)
+            tx.respond(request.reply(status, reason, to_tag=tag, fields=fields))
             return
         outside, inside = POLICIES[request.method]
         policy = inside if self._in_dialog(request) else outside
@@ -194,35 +209,35 @@ class SipCore:
         larger than the request (``UdpFlow.answer_max_bytes``), so a forged source gets one small answer
         for each datagram and no more.
         """
-        if policy == "authorize" and self._challenged(request, flow, method, only_without_credentials=True):
+        asks = policy == "authorize"
+        early = asks and self._ready_to_challenge(request, method)
+        if early and self._challenged(request, flow, method):
             return True  # RFC 3261 8.2: who it is comes before every other look at the request
         refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
-            status, reason, extra = refusal
-            self._reply_stateless(request, flow, status, (*extra, *self._server), reason)
+            status, reason, fields, tag, _ = self._refusal(request, refusal)
+            self.layer.answer_stateless(request, flow, status, reason, to_tag=tag, fields=fields)
             self._count(method, status)
             return True
         if policy in FIXED:
             status, headers = FIXED[policy]
             self._reply_stateless(request, flow, status, (*headers, *self._server))
             return True
-        if policy not in {"open", "authorize"}:
-            return False
-        self._checked = request
-        if method == "OPTIONS":
+        if policy == "open":
             self._answer_options(request, flow)
             return True
-        return self._challenged(request, flow, method)
+        if not asks:
+            return False
+        self._checked = request
+        return self.ready and not early and self._challenged(request, flow, method)
 
-    def _challenged(
-        self, request: Request, flow: Flow, method: str, *, only_without_credentials: bool = False
-    ) -> bool:
-        """Challenge a request whose credentials cannot be good, or that has none. Keeps no state."""
-        if not self.ready:
-            return False
+    def _ready_to_challenge(self, request: Request, method: str) -> bool:
+        """Has the request no credentials at all?"""
         header = "authorization" if method == "REGISTER" else "proxy-authorization"
-        if only_without_credentials and request.get(header) is not None:
-            return False
+        return self.ready and request.get(header) is None
+
+    def _challenged(self, request: Request, flow: Flow, method: str) -> bool:
+        """Challenge a request whose credentials cannot be good, or that has none. Keeps no state."""
         try:
             challenge = self._authorizer.first_answer(request, flow)
         except BadMessage:
@@ -232,6 +247,10 @@ class SipCore:
         self._reply_stateless(request, flow, challenge.status, (*challenge.fields, *self._server))
         self._count(method, challenge.status)
         return True
+
+    def _refusal(self, request: Request, refusal: Refusal) -> Answer:
+        status, reason, extra = refusal
+        return Answer(status, reason, (*extra, *self._server), self._tag(request), keep=False)
 
     def _count(self, method: str, status: int) -> None:
         """What is answered at once counts as well (RFC 6076)."""
@@ -257,8 +276,8 @@ class SipCore:
         fields: tuple[tuple[str, str], ...],
         reason: str | None = None,
     ) -> None:
-        response = request.reply(status, reason, to_tag=self._tag(request), fields=fields)
-        self.layer.reply_stateless(request, flow, response)
+        tag = self._tag(request)
+        self.layer.answer_stateless(request, flow, status, reason, to_tag=tag, fields=fields)
 
     def _tag(self, request: Request) -> str | None:
         """The same To tag for each repetition of a request (RFC 3261 8.2.7); none when it has one."""

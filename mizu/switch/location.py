@@ -5,7 +5,6 @@ An address of record is written as the account's username: all domains that are 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from ipaddress import ip_address
 
@@ -243,7 +242,7 @@ def without_connection(binding: Binding) -> Binding | None:
         return binding
     if _needs_its_flow(binding):
         return None
-    return replace(binding, received_host="", received_port=0, local="")
+    return binding._replace(received_host="", received_port=0, local="")
 
 
 def _needs_its_flow(binding: Binding) -> bool:

@@ -13,14 +13,14 @@ from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mizu.auth.request import Accepted, Authorizer, Decision
+from mizu.auth.request import Accepted, Authorizer, Challenge, Decision
 from mizu.errors import MizuError, Overloaded
 from mizu.interfaces import IClock, ILocationStore
 from mizu.model import Account, Binding
 from mizu.sip.flow import Flow
 from mizu.sip.grammar import BadMessage
 from mizu.sip.message import Request
-from mizu.sip.transactions import ServerTransaction
+from mizu.sip.transactions import Answer, ServerTransaction
 from mizu.sip.uri import SipUri
 from mizu.switch.location import LocationTable, without_connection
 from mizu.switch.registration import Outcome, RegistrationRefused, RegistrationRules, apply_register
@@ -78,6 +78,7 @@ class Registrar:
         self._flow_timer_s = flow_timer_s
         self._on_change = on_change
         self._on_answer = on_answer
+        self._undecided: Request | None = None  # the last one that the account store must be asked about
         self._came_s = 0.0  # when the REGISTER came that is being answered
         self._tag_prefix = token_hex(4)
         self._tag_number = count()
@@ -87,25 +88,34 @@ class Registrar:
 
     # ------------------------------------------------------------ requests
 
+    def answer_now(self, request: Request, flow: Flow) -> Answer | None:
+        """
+        Serve one REGISTER whose sender is known from memory, or cannot be known. Never raises.
+
+        :return: ``None``: the account must be asked for; :meth:`register` does.
+        """
+        self._came_s = self._clock.mono_s()
+        try:
+            if self._domains and not self._is_ours(request.request_uri, flow):
+                return self._answer(403, "Not Our Domain")  # RFC 3261 10.3 step 1: we forward for nobody
+            decision = self._authorizer.authorize_now(request, flow)
+            if decision is not None:
+                return self._decided(request, flow, decision)
+        except MizuError as error:
+            return self._refusal(error)
+        except Exception:
+            return self._failure(None)
+        self._undecided = request
+        return None
+
     def register(self, tx: ServerTransaction) -> None:
         """Answer one REGISTER, now or when the account store has answered. Never raises."""
-        request = tx.request
-        self._came_s = came_s = self._clock.mono_s()
-        try:
-            if self._domains and not self._is_ours(request.request_uri, tx.flow):
-                self._reply(tx, 403, "Not Our Domain")  # RFC 3261 10.3 step 1: we forward for nobody
-                return
-            decision = self._authorizer.authorize_now(request, tx.flow)
-            if decision is not None:
-                self._decided(tx, decision)
-                return
-        except MizuError as error:
-            self._refuse(tx, error)
-            return
-        except Exception:
-            self._failed(None, tx)
-            return
-        ensureDeferred(self._authorize(tx, came_s)).addErrback(self._failed, tx)
+        asked, self._undecided = self._undecided is tx.request, None
+        answer = None if asked else self.answer_now(tx.request, tx.flow)
+        if answer is not None:
+            self._send(tx, answer)
+        else:
+            ensureDeferred(self._authorize(tx, self._clock.mono_s())).addErrback(self._failed, tx)
 
     async def _authorize(self, tx: ServerTransaction, came_s: float) -> None:
         decision = await self._authorizer.authorize(tx.request, tx.flow)
@@ -113,36 +123,43 @@ class Registrar:
         if tx.final_sent:
             return  # the transaction ended while the store was asked
         try:
-            self._decided(tx, decision)
+            answer = self._decided(tx.request, tx.flow, decision)
         except MizuError as error:
-            self._refuse(tx, error)
+            answer = self._refusal(error)
+        self._send(tx, answer)
 
-    def _failed(self, failure: Failure | None, tx: ServerTransaction) -> None:
+    def _send(self, tx: ServerTransaction, answer: Answer) -> None:
+        status, reason, fields, to_tag, _ = answer
+        tx.respond(tx.request.reply(status, reason, to_tag=to_tag, fields=fields))
+
+    def _failed(self, failure: Failure, tx: ServerTransaction) -> None:
+        answer = self._failure(failure)
+        if not tx.final_sent:
+            self._send(tx, answer)
+
+    def _failure(self, failure: Failure | None) -> Answer:
         """:param failure: ``None``: the exception being handled."""
         self.log.failure("a REGISTER could not be served", failure)
-        if not tx.final_sent:
-            self._reply(tx, 500)
+        return self._answer(500)
 
-    def _decided(self, tx: ServerTransaction, decision: Decision) -> None:
+    def _decided(self, request: Request, flow: Flow, decision: Decision) -> Answer:
         if isinstance(decision, Accepted):
-            self._serve(tx, decision.account)
-        else:
-            self._reply(tx, decision.status, getattr(decision, "reason", "") or None, decision.fields)
+            return self._serve(request, flow, decision.account)
+        if isinstance(decision, Challenge):
+            return self._answer(decision.status, None, decision.fields, keep=False)
+        return self._answer(decision.status, decision.reason or None, decision.fields)
 
-    def _serve(self, tx: ServerTransaction, account: Account) -> None:
+    def _serve(self, request: Request, flow: Flow, account: Account) -> Answer:
         """Steps 4 to 8 for a request whose sender is known."""
-        request, flow = tx.request, tx.flow
         aor = account.username
         to = request.to
         # The usual case needs no parsed URI: letters and digits are seldom written in another way.
         if self._domains or not to.uri_text.startswith(f"sip:{aor}@") or not aor.isalnum():
             if to.uri.user != aor:
                 # Also for names that do not exist, so that nobody can find out which do.
-                self._reply(tx, 403, "Not Your Address Of Record")
-                return
+                return self._answer(403, "Not Your Address Of Record")
             if self._domains and isinstance(to.uri, SipUri) and not self._is_ours(to.uri, flow):
-                self._reply(tx, 404)  # step 5
-                return
+                return self._answer(404)  # step 5
         now_s = self._clock.wall_s()
         old = self._locations.get(aor)
         outcome = apply_register(
@@ -152,14 +169,14 @@ class Registrar:
             old,
             settings=self.rules,
             now_s=now_s,
-            is_self=lambda host, port: (host, port) == flow.local or self._is_self(host, port),
+            is_self=self._is_self,
         )
         if outcome.changed:
             self._locations.replace(aor, outcome.bindings)
             self._changed(aor, old, outcome.bindings)
             if flow.reliable and outcome.bindings:
                 flow.keep_for(max([binding.expires_at_s for binding in outcome.bindings]) - now_s)
-        self._reply(tx, 200, None, self._success_fields(request, outcome, now_s))
+        return self._answer(200, None, self._success_fields(request, outcome, now_s))
 
     def _success_fields(self, request: Request, outcome: Outcome, now_s: float) -> Fields:
         """What a 200 carries: every binding (step 8), and what the extensions ask for."""
@@ -259,22 +276,21 @@ class Registrar:
         host = uri.host.lower()
         return host in self._domains or host == flow.local[0]
 
-    def _refuse(self, tx: ServerTransaction, error: MizuError) -> None:
+    def _refusal(self, error: MizuError) -> Answer:
         if isinstance(error, RegistrationRefused):
-            self._reply(tx, error.sip_status, error.reason or None, error.fields)
-        elif isinstance(error, BadMessage):
-            self._reply(tx, error.sip_status, str(error) or None)
-        else:
-            retry_s = getattr(error, "retry_after_s", 0)
-            self._reply(tx, error.sip_status, None, (("Retry-After", str(retry_s)),) if retry_s else ())
+            return self._answer(error.sip_status, error.reason or None, error.fields)
+        if isinstance(error, BadMessage):
+            return self._answer(error.sip_status, str(error) or None)
+        retry_s = getattr(error, "retry_after_s", 0)
+        return self._answer(error.sip_status, None, (("Retry-After", str(retry_s)),) if retry_s else ())
 
-    def _reply(
-        self, tx: ServerTransaction, status: int, reason: str | None = None, fields: Fields = ()
-    ) -> None:
+    def _answer(
+        self, status: int, reason: str | None = None, fields: Fields = (), *, keep: bool = True
+    ) -> Answer:
         self.answers[status] = self.answers.get(status, 0) + 1
         self._on_answer(status, self._clock.mono_s() - self._came_s)
         tag = f"{self._tag_prefix}{next(self._tag_number):x}"
-        tx.respond(tx.request.reply(status, reason, to_tag=tag, fields=(*fields, *self._server)))
+        return Answer(status, reason, (*fields, *self._server), tag, keep)
 
     def _date_text(self, now_s: float) -> str:
         """``Date`` as RFC 3261 20.17 writes it; made once a second."""

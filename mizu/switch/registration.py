@@ -6,7 +6,7 @@ RFC 5626 6. Pure: values in, values out.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from sys import intern
-from typing import Any
+from typing import Any, NamedTuple
 
 from mizu.errors import MizuError
 from mizu.model import Account, Binding
@@ -26,6 +26,7 @@ PATH_CHARS = 2048
 #: 423 is only for intervals below this (RFC 3261 10.3 step 7).
 ONE_HOUR_S = 3600
 _REG_ID_MAX = 2**31 - 1
+_REFRESH_PARAMS = frozenset({"expires"})
 
 
 class RegistrationRefused(MizuError):
@@ -92,8 +93,7 @@ class RegistrationRules:
         return self.expires_s if wanted_s > self.expires_max_s else wanted_s
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What is registered after the request."""
 
     bindings: tuple[Binding, ...]
@@ -116,7 +116,7 @@ def apply_register(
 
     :param old: its bindings before; expired ones are dropped.
     :param now_s: wall time, seconds since the epoch.
-    :param is_self: whether a host and port are one of our own listeners.
+    :param is_self: whether a host and port are one of our own listeners; the one it came to is known.
     :raise RegistrationRefused: all or nothing: the bindings stay as they were.
     :raise BadMessage: a header cannot be read.
     """
@@ -124,6 +124,10 @@ def apply_register(
     contacts = request.contacts
     if not contacts:
         return Outcome(tuple(live), changed=False)
+    if len(live) == 1 == len(contacts):
+        refreshed = _refreshed(request, flow, account, contacts[0], live[0], settings, now_s)
+        if refreshed is not None:
+            return Outcome((refreshed,), changed=True)
     for contact in contacts:
         if contact.star:
             return _remove_all(request, live)
@@ -137,6 +141,55 @@ def apply_register(
         raise _too_many()
     outbound = update.wants_outbound and any(binding.reg_id for binding in update.made)
     return Outcome(tuple(update.live), changed=True, outbound=outbound)
+
+
+def _refreshed(  # noqa: PLR0917
+    request: Request,
+    flow: Flow,
+    account: Account,
+    contact: NameAddr,
+    before: Binding,
+    settings: RegistrationRules,
+    now_s: float,
+) -> Binding | None:
+    """
+    What nearly every REGISTER asks for: the one binding there is, for some time more. ``None``: it is
+    something else, or uses an extension; then :class:`_Update` works it out.
+    """
+    call_id, cseq = request.call_id, request.cseq.number
+    if (
+        contact.uri_text != before.contact
+        or before.reg_id
+        or contact.params.keys() - _REFRESH_PARAMS
+        or request.get("path") is not None
+        or len(call_id) > CALL_ID_CHARS
+        or (call_id == before.call_id and cseq <= before.cseq)
+    ):
+        return None
+    wanted_s = contact.expires_s if contact.params else None
+    if wanted_s is None:
+        wanted_s = request.expires
+    if wanted_s == 0:
+        return None
+    expires_at_s = now_s + settings.given_s(wanted_s)
+    host, port = flow.remote
+    agent = request.get("user-agent") or ""
+    agent = intern(agent[:USER_AGENT_CHARS]) if agent != before.user_agent else before.user_agent
+    return Binding(
+        account.id,
+        account.username,
+        before.contact,
+        expires_at_s,
+        before.call_id if before.call_id == call_id else call_id,
+        cseq,
+        1000,
+        (),
+        flow.proto,
+        before.received_host if before.received_host == host else host,
+        port,
+        flow.listener,
+        agent,
+    )
 
 
 def _remove_all(request: Request, live: Sequence[Binding]) -> Outcome:
@@ -199,7 +252,8 @@ class _Update:
         at = self._find(contact, instance_id, reg_id)
         before = self.live[at] if at is not None else None
         if before is None or before.contact != contact.uri_text:
-            check_contact(contact, is_self)
+            local = self.flow.local
+            check_contact(contact, lambda host, port: (host, port) == local or is_self(host, port))
         if before is not None and before.call_id == self.call_id and self.cseq <= before.cseq:
             earlier = [one for one in self.made if one is not before]
             if len(earlier) == len(self.made):

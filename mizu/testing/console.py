@@ -316,4 +316,4 @@ def binding(username: str = "1001", contact: str = "sip:1001@192.0.2.1:5060", **
         local="udp:0.0.0.0:5060",
         user_agent="Phone 1.0",
     )
-    return replace(found, **values)  # type: ignore[arg-type]
+    return found._replace(**values)  # type: ignore[arg-type]

@@ -88,6 +88,7 @@ class World:
             metrics=self.metrics,
         )
         self.core.layer = self.layer
+        self.layer.register_at_once = self.core.register_at_once
         self.core.registrar = Registrar(
             self.locations,
             MemoryLocationStore(self.clock),

@@ -1,7 +1,6 @@
 """The location table."""
 
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ def bind(aor: str = "alice", contact: str = "sip:alice@192.0.2.1", **changes: An
         cseq=1,
         local="udp:0.0.0.0:5060",
     )
-    return replace(binding, **changes)
+    return binding._replace(**changes)
 
 
 def test_lookup_gives_what_has_not_expired_highest_q_first() -> None:
@@ -71,7 +70,7 @@ def test_a_call_goes_where_the_phone_can_be_reached(
     contact: str, changes: dict[str, Any], over_flow: bool
 ) -> None:
     """Over its flow when nothing else leads to it, else to the address it asked for."""
-    binding = replace(bind(contact=contact, received_host="192.0.2.1", received_port=5070), **changes)
+    binding = bind(contact=contact, received_host="192.0.2.1", received_port=5070)._replace(**changes)
     assert over_its_flow(binding) is over_flow
 
 
@@ -164,7 +163,7 @@ def test_a_binding_that_can_be_reached_otherwise_stays_without_its_connection(bi
     table = LocationTable(10)
     table.replace("alice", [binding])
     assert table.close_stream("tcp:0.0.0.0:5060", "192.0.2.1", 40000) == ["alice"]
-    assert table.get("alice") == (replace(binding, received_host="", received_port=0, local=""),)
+    assert table.get("alice") == (binding._replace(received_host="", received_port=0, local=""),)
     assert table.close_stream("tcp:0.0.0.0:5060", "192.0.2.1", 40000) == []
 
 
@@ -245,7 +244,7 @@ class TableAgainstDict(RuleBasedStateMachine):
             if any(each.proto == "tcp" and each.received_port == port for each in bindings):
                 expected.append(aor)
                 self.plain[aor] = [
-                    replace(each, received_host="", received_port=0, local="")
+                    each._replace(received_host="", received_port=0, local="")
                     if each.received_port == port
                     else each
                     for each in bindings

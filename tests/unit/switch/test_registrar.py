@@ -1,7 +1,6 @@
 """The registrar: RFC 3261 10.3 step by step, Path, outbound, and what goes to the store."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -628,7 +627,7 @@ def test_more_stored_than_fits_is_loaded_as_far_as_it_goes(clean_reactor: list[A
     now_s = office.clock.wall().timestamp()
     binding = Binding(1, "a", "sip:a@h", now_s + 100, "c", 1)
     office.store.put("a", [binding])
-    office.store.put("b", [replace(binding, aor="b")])
+    office.store.put("b", [binding._replace(aor="b")])
     assert result_now(office.registrar.load()) == 1
     assert len(office.locations) == 1
 
@@ -690,7 +689,7 @@ def test_a_stored_contact_that_cannot_be_read_does_no_harm(office: Office) -> No
     """Written by another version, say: it is compared as text and goes when its time is over."""
     office.register("<sip:b@192.0.2.2>")
     (binding,) = office.bindings()
-    office.locations.replace("alice", [replace(binding, contact="::", proto="tcp", received_port=7)])
+    office.locations.replace("alice", [binding._replace(contact="::", proto="tcp", received_port=7)])
     assert office.register(PHONE).status == 200
     assert len(office.contacts()) == 2
     office.locations.close_stream(binding.local, binding.received_host, 7)

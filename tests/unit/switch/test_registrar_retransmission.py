@@ -53,7 +53,7 @@ def test_a_repeated_register_gets_the_same_answer_although_its_nonce_count_is_us
         assert isinstance(message, Request)
         challenge = user.authorizer.first_answer(message, flow)
         if challenge is not None:
-            layer.reply_stateless(message, flow, message.reply(challenge.status, fields=challenge.fields))
+            layer.answer_stateless(message, flow, challenge.status, fields=challenge.fields)
         else:
             layer.receive(message, flow)
 
