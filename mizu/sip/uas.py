@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from mizu.sip.grammar import BadMessage, split_list
 from mizu.sip.message import Request
 from mizu.sip.names import METHODS, reason_phrase
+from mizu.sip.uri import plain_sip_uri
 
 Refusal = tuple[int, str, list[tuple[str, str]]]
 
@@ -71,13 +72,14 @@ def _refuse_headers(request: Request, method: str) -> Refusal | None:
     to = request.to
     _ = request.from_
     hops = request.max_forwards
-    if method == "REGISTER" and to.uri.scheme not in ("sip", "sips"):
+    if method == "REGISTER" and not plain_sip_uri(to.uri_text) and to.uri.scheme not in ("sip", "sips"):
         raise BadMessage("To is not a SIP URI", code="bad_uri")  # RFC 3261 10.3
     if method in _CONTACT_READ:
         contacts = request.contacts
         for contact in contacts:
             if contact.uri_text != "*":
-                _ = contact.uri
+                if not plain_sip_uri(contact.uri_text):
+                    _ = contact.uri
             elif method != "REGISTER" or len(contacts) > 1:
                 raise BadMessage("Contact * where it must not be", code="bad_address")  # RFC 3261 10.3 6
     if hops == 0 and method in _CARRIED:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizu.sip.grammar import BadMessage
-from mizu.sip.uri import OtherUri, SipUri, TelUri, parse_uri
+from mizu.sip.uri import OtherUri, SipUri, TelUri, parse_uri, plain_sip_uri
 
 
 def test_the_parts_of_a_sip_uri() -> None:
@@ -181,3 +181,22 @@ def test_only_bad_message_is_raised(text: str) -> None:
     except BadMessage:
         return
     assert parse_uri(str(uri)).equals(uri)
+
+
+@given(st.from_regex(r"sips?:[a-zA-Z0-9_.+@:;=-]{1,20}@?[a-zA-Z0-9_.:;=-]{0,20}", fullmatch=True))
+def test_what_looks_plain_is_a_uri_without_a_closer_look(text: str) -> None:
+    """Senders of such URIs are let through on their looks: all of them must be SIP URIs."""
+    if plain_sip_uri(text):
+        assert parse_uri(text).scheme == "sip"
+
+
+@pytest.mark.parametrize("text", ["sip:1001@192.0.2.1:5060", "sip:a.b@h", "sip:a@h;transport=tcp"])
+def test_what_phones_send_looks_plain(text: str) -> None:
+    """Nearly every Contact is one of these."""
+    assert plain_sip_uri(text)
+
+
+@pytest.mark.parametrize("text", ["sip:a@h:99999", "sip:a@-h", "sip:a@h;x=1;x=2", "sip:a@h?x", "sip:@h", "tel:1"])
+def test_what_needs_a_closer_look_is_not_plain(text: str) -> None:
+    """Some of them are good, some not."""
+    assert not plain_sip_uri(text)
