@@ -218,7 +218,7 @@ class Node:
             addresses=store.addresses,
             sip_accounts=store.sip_accounts,
             imports=store.imports,
-            cdrs=store.calls,
+            cdrs=store.call_history,
             calls=CallsInProgress(self._switchboard, clock),
             registrations=RegisteredContacts(self._locations, self._registrar, clock),
             trace=trace,

@@ -60,8 +60,10 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 Argument("limit", integer(1, 10_000), "how many", option=True, default=20),
                 Argument("before", TEXT, "go on before this call id (whole)", option=True),
             ),
-            details="Failed calls are here too. 'mizu --json cdrs' has every field.",
+            details="Failed calls are here too. 'mizu --json cdrs' has every field. Operators who are "
+            "limited to some accounts see the calls from and to these, and of the other party its number.",
             examples=("cdrs", "cdrs --limit 100"),
+            scoped=True,
         ),
     )
 
@@ -111,7 +113,11 @@ class _CallCommands:
         return [_within(one, seen) for one in every if one.caller in seen or one.callee in seen]
 
     async def cdrs(self, call: Invocation) -> CommandResult:
-        records = list(await self._services.cdrs.recent(call.number("limit"), call.text("before")))
+        limit = call.number("limit")
+        found = await self._services.cdrs.recent(
+            limit + 1, call.text("before"), call.operator.scope_account_id
+        )
+        more, records = len(found) > limit, found[:limit]
         rows = [
             (
                 moment(r.setup_at),
@@ -128,7 +134,9 @@ class _CallCommands:
         ]
         heads = ("SETUP (UTC)", "ID", "CALLER", "CALLED", "TO", "OUTCOME", "SIP", "TALK", "ENDED BY")
         lines = aligned(heads, rows, right=(6, 7)) if rows else ["no call records"]
-        return CommandResult(lines, {"cdrs": [shown(r) for r in records]})
+        if more:
+            lines.append(f"more: --before {records[-1].call_id}")
+        return CommandResult(lines, {"cdrs": [shown(r) for r in records], "more": more})
 
 
 def _within(call: LiveCall, seen: Collection[str]) -> LiveCall:

@@ -65,9 +65,9 @@ class Accounts(Protocol):
 
 
 class CallRecords(Protocol):
-    """CDRs; ``mizu.interfaces.ICallStore.recent``."""
+    """CDRs; ``mizu.store.call_history.CallHistory``."""
 
-    def recent(self, limit: int, before: str) -> Awaitable[Sequence[Cdr]]: ...
+    def recent(self, limit: int, before: str, scope: int | None) -> Awaitable[Sequence[Cdr]]: ...
 
 
 class LiveCalls(Protocol):

@@ -28,6 +28,7 @@ from mizu.store.addresses import PostgresAuthRules
 from mizu.store.audit import PostgresAuditStore
 from mizu.store.bans import PostgresBanStore
 from mizu.store.bulk import Imports
+from mizu.store.call_history import CallHistory
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
 from mizu.store.groups import PostgresGroups
@@ -138,6 +139,7 @@ class Store:
         self.calls = PostgresCallStore(
             self._reports, self._call_link, lambda: self.node, config.call_queue_max, reactor
         )
+        self.call_history = CallHistory(self._reports)
         self.options = PostgresOptionStore(self._reports)
         self.bans = PostgresBanStore(self._reports, reactor)
         self.operators = PostgresOperatorStore(self._reports)

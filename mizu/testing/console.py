@@ -70,15 +70,20 @@ class FakeAccounts:
 
 
 class FakeCallRecords:
-    """CDRs in a list, newest first."""
+    """CDRs in a list, newest first. ``seen`` has the usernames that operators with a scope see."""
 
     def __init__(self) -> None:
         self.records: list[Cdr] = []
+        self.seen: dict[int, set[str]] = {}
 
-    async def recent(self, limit: int, before: str) -> Sequence[Cdr]:
-        ids = [record.call_id for record in self.records]
+    async def recent(self, limit: int, before: str, scope: int | None) -> Sequence[Cdr]:
+        found = self.records
+        if scope is not None:
+            names = self.seen.get(scope, set())
+            found = [record for record in found if {record.caller, record.callee} & names]
+        ids = [record.call_id for record in found]
         start = ids.index(before) + 1 if before in ids else 0
-        return self.records[start : start + limit]
+        return found[start : start + limit]
 
 
 class FakeLiveCalls:

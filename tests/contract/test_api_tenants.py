@@ -8,14 +8,15 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import ensureDeferred
 
-from mizu.model import Operator, Rights
+from mizu.model import CallAnswered, CallOpened, Operator, Rights
 from mizu.options import Options
 from mizu.testing.api import ApiProbe
-from mizu.testing.console import FakeConsole, binding, live_call
+from mizu.testing.console import NOON, FakeConsole, binding, live_call
 from mizu.web.api_routes import ROUTES
 
 ROOT = Operator("console", Rights.GENERAL_ADMIN, "test")
 CALL_ID = "5f0c1d2e9a77" + "0" * 20  #: of the rival
+RIVALS_CALL, SHARED_CALL = "a" * 32, "b" * 32  #: call records
 #: bodies of routes that take one
 BODIES: dict[str, Any] = {
     "adduser": {"name": "9001", "fields": {"parent_id": "rival"}},
@@ -47,6 +48,7 @@ class Api(ApiProbe):
             console.services,
             accounts=store.accounts,
             records=store.records,
+            cdrs=store.call_history,
             groups=store.groups,
             numbers=store.numbers,
             addresses=store.addresses,
@@ -75,9 +77,28 @@ async def api(store):
         "numbers allocate rival1 3615550100",
     ):
         await api.table.run(line, ROOT)
+    await record_calls(store)
     api.rivals_token = (await api.table.run("tokens add rival", ROOT)).result["token"]["id"]
     api.token = (await api.table.run("tokens add shop", ROOT)).result["secret"]
     return api
+
+
+async def record_calls(store):
+    """A call of the rival's phone to nobody's number, and one to the reseller's phone."""
+    ids = {one["username"]: one["id"] for one in await store.records.list("", 100, "", None)}
+    for number, callee in ((RIVALS_CALL, None), (SHARED_CALL, ids["shop1"])):
+        opened = CallOpened(
+            call_id=number,
+            node="n",
+            caller_account_id=ids["rival1"],
+            caller_number="2002",
+            called_number="2001",
+            caller_sip_call_id="x@rival1",
+            caller_address="udp:rival1:5060",
+            setup_at=NOON,
+        )
+        await store.calls.open(opened)
+        await store.calls.answer(CallAnswered(number, NOON, "shop1", callee, "y@shop1", "udp:shop1:5060"))
 
 
 def urls_of(route, target, api):
@@ -159,11 +180,22 @@ async def test_e2_lists_show_the_own_subtree_only(api):
         "/numbers",
         "/registrations",
         "/calls",
+        "/cdrs",
     ):
         status, value, _ = await api.ask("GET", path, token=api.token)
         assert status == 200
         assert "rival" not in json.dumps(value), path
         assert "3615550100" not in json.dumps(value), path
+
+
+async def test_e2_call_records_are_of_the_own_subtree_only(api):
+    """A call between the two is there, with the rival's number; his other calls are not, by no way."""
+    _, cdrs, _ = await api.ask("GET", "/cdrs", token=api.token)
+    assert [one["call_id"] for one in cdrs["items"]] == [SHARED_CALL]
+    assert (cdrs["items"][0]["caller"], cdrs["items"][0]["caller_number"]) == ("", "2002")
+    for start in (RIVALS_CALL, "9" * 32):
+        _, after, _ = await api.ask("GET", f"/cdrs?after={start}", token=api.token)
+        assert after == {"items": [], "next": None}
 
 
 @pytest.mark.parametrize(
