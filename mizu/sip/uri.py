@@ -261,7 +261,8 @@ Uri = SipUri | TelUri | OtherUri
 #: Is this ``sip:user@host[:port][;name=value]`` without anything that needs a second look? Then
 #: :func:`parse_uri` takes it, and who only wants to know that can do without. ``None``: perhaps not.
 plain_sip_uri = re.compile(
-    r"sip:[A-Za-z0-9_.+-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,4})?(?:;[A-Za-z]+=[A-Za-z0-9]+)?"
+    r"sip:[A-Za-z0-9_.+-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,4})?"
+    r"(?:;[A-Za-z]+=[A-Za-z0-9]+)?"
 ).fullmatch
 
 

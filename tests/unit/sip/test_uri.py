@@ -196,7 +196,9 @@ def test_what_phones_send_looks_plain(text: str) -> None:
     assert plain_sip_uri(text)
 
 
-@pytest.mark.parametrize("text", ["sip:a@h:99999", "sip:a@-h", "sip:a@h;x=1;x=2", "sip:a@h?x", "sip:@h", "tel:1"])
+@pytest.mark.parametrize(
+    "text", ["sip:a@h:99999", "sip:a@-h", "sip:a@h;x=1;x=2", "sip:a@h?x", "sip:@h", "tel:1"]
+)
 def test_what_needs_a_closer_look_is_not_plain(text: str) -> None:
     """Some of them are good, some not."""
     assert not plain_sip_uri(text)
