@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from zope.interface import implementer
 
-from mizu.interfaces import IRouter
+from mizu.interfaces import IKnowsAtOnce, IRouter
 from mizu.model import CallRequest, Route
 
 
@@ -14,7 +14,7 @@ class EchoRouterSettings:
     """Settings of the router type ``echo``: none; ``[media]`` has them."""
 
 
-@implementer(IRouter)
+@implementer(IRouter, IKnowsAtOnce)
 class EchoRouter:
     """Knows the numbers of ``[media] echo_numbers``, once it was told where the party listens."""
 
@@ -24,6 +24,10 @@ class EchoRouter:
 
     async def find_routes(self, call: CallRequest) -> Sequence[Route]:
         """See :class:`mizu.interfaces.IRouter`."""
+        return self.routes_now(call)
+
+    def routes_now(self, call: CallRequest) -> Sequence[Route]:
+        """See :class:`mizu.interfaces.IKnowsAtOnce`."""
         if not self.party_uri or call.called_number not in self._numbers:
             return ()
         return (

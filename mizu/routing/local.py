@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from zope.interface import implementer
 
-from mizu.interfaces import IAccountStore, IClock, IRouter
+from mizu.interfaces import IAccountStore, IClock, IKnowsAtOnce, IRouter
 from mizu.model import Account, CallRequest, Route
 from mizu.settings import setting
 
@@ -23,7 +23,7 @@ class LocalRouterSettings:
     ring_timeout_s: float = setting(0.0, "how long phones ring; 0: [call] ring_timeout_s")
 
 
-@implementer(IRouter)
+@implementer(IRouter, IKnowsAtOnce)
 class LocalRouter:
     """
     Knows the numbers that are usernames of enabled accounts. Whether a phone is registered is found out when
@@ -42,10 +42,10 @@ class LocalRouter:
 
     async def find_routes(self, call: CallRequest) -> Sequence[Route]:
         """See :class:`mizu.interfaces.IRouter`."""
+        cached = self.routes_now(call)
+        if cached is not None:
+            return cached
         number = call.called_number
-        cached = self._cache.get(number)
-        if cached is not None and cached[0] > self._clock.mono_s():
-            return cached[1]
         epoch = self._epoch
         found = await self._accounts.find(number)
         routes: tuple[Route, ...] = ()
@@ -54,6 +54,11 @@ class LocalRouter:
         if epoch == self._epoch and self._settings.cache_s > 0:
             self._remember(number, routes)
         return routes
+
+    def routes_now(self, call: CallRequest) -> Sequence[Route] | None:
+        """See :class:`mizu.interfaces.IKnowsAtOnce`."""
+        cached = self._cache.get(call.called_number)
+        return cached[1] if cached is not None and cached[0] > self._clock.mono_s() else None
 
     def _route(self, account: Account) -> Route:
         return Route(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from zope.interface import implementer
 
 from mizu.errors import ConfigError
-from mizu.interfaces import IRouter
+from mizu.interfaces import IKnowsAtOnce, IRouter
 from mizu.model import CallRequest, Route, TrunkCredentials
 from mizu.settings import setting
 from mizu.sip.grammar import BadMessage
@@ -50,7 +50,7 @@ class PrefixRouterSettings:
 PREFIX_CHARS_MAX = 64
 
 
-@implementer(IRouter)
+@implementer(IRouter, IKnowsAtOnce)
 class PrefixRouter:
     """
     Longest prefix wins; its trunks are tried in order, the next one on silence, 5xx or 408.
@@ -92,6 +92,10 @@ class PrefixRouter:
 
     async def find_routes(self, call: CallRequest) -> Sequence[Route]:
         """See :class:`mizu.interfaces.IRouter`."""
+        return self.routes_for(call.called_number)
+
+    def routes_now(self, call: CallRequest) -> Sequence[Route]:
+        """See :class:`mizu.interfaces.IKnowsAtOnce`."""
         return self.routes_for(call.called_number)
 
     def routes_for(self, number: str) -> tuple[Route, ...]:

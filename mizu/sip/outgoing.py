@@ -9,6 +9,7 @@ from mizu.sip.flow import Flow, Hop, Resolver, Transports
 from mizu.sip.message import Request, Response
 from mizu.sip.transaction_client import ClientTransaction
 from mizu.sip.transactions import TransactionLayer
+from mizu.sip.wire import request_bytes
 
 Contact = Callable[[Flow], str]  #: value of Contact for requests over that flow
 
@@ -36,18 +37,18 @@ class OutgoingUser(Protocol):
 class Outgoing:
     """A request on its way. Made by :meth:`RequestSender.send`."""
 
-    __slots__ = ("_cancel_fields", "_contact", "_done", "_hops", "_original", "_sender", "_udp_after", "flow",
+    __slots__ = ("_branch", "_cancel_fields", "_contact", "_done", "_hops", "_sender", "_udp_after", "flow",
                  "request", "tx", "user")  # fmt: skip
 
     def __init__(
         self, sender: "RequestSender", request: Request, user: OutgoingUser, contact: Contact | None
     ) -> None:
-        self.request = request  #: as sent last, with our Via
+        self.request = request  #: without our Via and Contact
         self.flow: Flow | None = None  #: where it was sent last
         self.tx: ClientTransaction | None = None  #: the transaction it was sent in last
         self.user = user
         self._sender = sender
-        self._original = request
+        self._branch = ""  # of the last attempt
         self._contact = contact
         self._hops: list[Hop] = []  # still to try, next one last
         self._udp_after: Hop | None = None  # tried when the TCP that stands in for it fails (18.1.1)
@@ -106,29 +107,28 @@ class Outgoing:
         self._start(flow, *self._address(flow))
 
     def _address(self, flow: Flow) -> tuple[str, bytes]:
-        """Make the request for that flow. Each attempt is a message of its own: the last one may live on."""
-        self.request = request = self._original.copy()
-        branch = self._sender.layer.address(request, flow)
-        if self._contact is not None:
-            request.set("Contact", self._contact(flow))
-        return branch, request.to_bytes()
+        """A new branch, and the request with it for that flow."""
+        branch, via = self._sender.layer.new_via(flow)
+        contact = self._contact(flow) if self._contact is not None else ""
+        return branch, request_bytes(self.request, via, contact)
 
     def _start(self, flow: Flow, branch: str, wire: bytes) -> None:
         self.flow = flow
+        self._branch = branch
         try:
             # A transport error may be told before start() returns, and the next attempt be under way by then.
             tx = self._sender.layer.start(self.request, flow, wire, branch, self)
         except Overloaded:
             self._fail("overloaded")
             return
-        if tx.request is self.request:
+        if self._branch is branch:
             self.tx = tx
 
     # ------------------------------------------------------------ what comes back (ClientUser)
 
     def on_response(self, response: Response, tx: ClientTransaction) -> None:
         """See :class:`ClientUser`."""
-        if tx.request is not self.request:
+        if tx.branch != self._branch:
             return  # of an address that was given up; a 2xx from there comes as a stray response
         self.tx = tx
         if response.status >= 200:
@@ -147,7 +147,7 @@ class Outgoing:
         self._failed(tx, "transport")
 
     def _failed(self, tx: ClientTransaction, code: str) -> None:
-        if tx.request is not self.request or self._done:
+        if tx.branch != self._branch or self._done:
             return
         self.tx = tx
         if code == "transport" and self._udp_after is not None:
@@ -193,9 +193,8 @@ class SentAck:
         ack, self._ack = self._ack, None
         assert ack is not None
         layer = self._sender.layer
-        layer.address(ack, flow)
         layer.tallies.requests_out["ACK"] += 1
-        self._flow, self._wire = flow, ack.to_bytes()
+        self._flow, self._wire = flow, request_bytes(ack, layer.new_via(flow)[1])
         flow.send(self._wire)
 
     def resend(self) -> None:
@@ -239,7 +238,7 @@ class RequestSender:
         """
         Send a request, not an ACK.
 
-        :param request: without our Via; it is not changed, each attempt is a copy.
+        :param request: without our Via and Contact; it is not changed.
         :param user: told of responses and failure; may be told before this returns.
         :param flow: send over this one, whatever the size, and try nothing else.
         :param next_hop: URI to send to; else the topmost Route, else the Request-URI (8.1.2). A caller whose
@@ -257,7 +256,7 @@ class RequestSender:
         """
         Send the ACK to a 2xx, with a branch of its own, outside any transaction (13.2.2.4).
 
-        :param ack: without our Via, which is added to it.
+        :param ack: without our Via.
         :param flow: send over this one; else the first address of ``next_hop``, as in :meth:`send`.
         """
         sent = SentAck(self, ack)

@@ -18,12 +18,14 @@ from mizu.sip.transaction_tables import (
     TRYING,
     Table,
 )
+from mizu.sip.wire import answer_bytes
 
 if TYPE_CHECKING:
     from mizu.sip.transaction_client import ClientTransaction, ClientUser
 
 Step = Callable[[Any, Any], None]
 Key = tuple[str | int | None, ...]  #: of a server transaction; the method comes last
+Answer = tuple[int, bytes]  #: status, and the whole response
 Bound = dict[str, dict[str, tuple[str, tuple[Step, ...]]]]
 
 
@@ -206,6 +208,16 @@ class ServerTransaction(Machine):
         Send a response. Ignored when the state does not allow it, as for a second final response (17.2.1,
         17.2.2); a 2xx to INVITE may be sent again and again (13.3.1.4).
         """
+        status = response.status
+        wire = self._shared.fitted(response, self.flow) if status == 481 else response.to_bytes()
+        self.answer(status, wire)
+
+    def answer(self, status: int, wire: bytes, to_tag: str = "") -> None:
+        """
+        :meth:`respond` with bytes. Not for 481, which may have to be made smaller for who is not known.
+
+        :param to_tag: of the response; matters for an INVITE.
+        """
         raise NotImplementedError
 
     def failed(self, reason: str) -> None:
@@ -240,14 +252,11 @@ class ServerTransaction(Machine):
     def _let_go(self) -> None:
         self.on_cancel = self.on_ack = self.on_timeout = self.on_error = None
 
-    def _send(self, response: Response) -> None:
-        shared = self._shared
-        self.wire = wire = (
-            shared.fitted(response, self.flow) if response.status == 481 else response.to_bytes()
-        )
-        shared.counts.responses_out[response.status // 100] += 1
-        if wire:
-            self.flow.send(wire, self.failed)
+    def _send(self, answer: Answer) -> None:
+        status, self.wire = answer
+        self._shared.counts.responses_out[status // 100] += 1
+        if self.wire:
+            self.flow.send(self.wire, self.failed)
 
     def _send_again(self, _message: object) -> None:
         if self.wire:
@@ -268,19 +277,14 @@ class OtherServer(ServerTransaction):
 
     __slots__ = ()
 
-    def respond(self, response: Response) -> None:
-        self.step("1xx" if response.status < 200 else "200-699", response)
+    def answer(self, status: int, wire: bytes, to_tag: str = "") -> None:
+        self.step("1xx" if status < 200 else "200-699", (status, wire))
 
-    def _answer(self, response: Response) -> None:
+    def _answer(self, answer: Answer) -> None:
         self.final_sent = True
-        shared = self._shared
-        self.wire = wire = (
-            shared.fitted(response, self.flow) if response.status == 481 else response.to_bytes()
-        )
-        shared.settle_server(self)
-        shared.counts.responses_out[response.status // 100] += 1
-        if wire:
-            self.flow.send(wire, self.failed)
+        self.wire = answer[1]
+        self._shared.settle_server(self)
+        self._send(answer)
 
 
 class InviteServer(ServerTransaction):
@@ -298,12 +302,16 @@ class InviteServer(ServerTransaction):
         self._shared.drop_server(self)
 
     def respond(self, response: Response) -> None:
-        status = response.status
-        if status > 100 and not self.to_tag:
-            self.to_tag = response.to.tag or ""
+        if response.status > 100 and not self.to_tag:
+            self.to_tag = response.to.tag
+        super().respond(response)
+
+    def answer(self, status: int, wire: bytes, to_tag: str = "") -> None:
+        if to_tag and not self.to_tag:
+            self.to_tag = to_tag
         if status >= 200:
             self.final_sent = True
-        self.step("1xx" if status < 200 else "2xx" if status < 300 else "300-699", response)
+        self.step("1xx" if status < 200 else "2xx" if status < 300 else "300-699", (status, wire))
 
     def cancel(self, cancel: Request) -> None:
         """A CANCEL came for it (called by the layer, which answers the CANCEL)."""
@@ -315,15 +323,15 @@ class InviteServer(ServerTransaction):
     def trying(self) -> None:
         """200 ms have passed without a response from the user: 100 (17.2.1)."""
         if self.state is PROCEEDING and not self.wire:
-            self.step("1xx", self.request.reply(100))
+            self.answer(100, answer_bytes(self.request, 100))
 
-    def _start_g_h(self, response: Response) -> None:
+    def _start_g_h(self, answer: Answer) -> None:
         shared = self._shared
         now_s = shared.now()
         self._until_s = now_s + shared.timers.h_s
         # Who sends a request of no dialog has proved nothing, perhaps not even his address: one answer for
         # each copy of it. He repeats it himself as long as he hears nothing.
-        once = self.flow.reliable or response.status == 481
+        once = self.flow.reliable or answer[0] == 481
         self._interval_s = shared.timers.h_s if once else shared.timers.g_s
         self._deadline = shared.deadlines.at(min(now_s + self._interval_s, self._until_s), self._due)
 
@@ -342,7 +350,7 @@ class InviteServer(ServerTransaction):
     def _start_i(self, _ack: object) -> None:
         self._end_by("I")
 
-    def _start_l(self, _response: object) -> None:
+    def _start_l(self, _answer: object) -> None:
         self._end_by("L")
 
     def _tell_ack(self, ack: Request) -> None:

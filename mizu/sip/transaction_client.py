@@ -12,6 +12,7 @@ from mizu.sip.transaction_tables import (
     OTHER_CLIENT,
     PROCEEDING,
 )
+from mizu.sip.wire import top_via
 
 
 class ClientUser(Protocol):
@@ -207,7 +208,7 @@ class InviteClient(ClientTransaction):
         shared = self._shared
         self._stop_timers(None)
         self._deadline = shared.deadlines.at(shared.now() + shared.timers.b_s, self._due)
-        cancel = follow_up(self.request, "CANCEL", self.request.get("to") or "")
+        cancel = follow_up(self, "CANCEL", self.request.get("to") or "")
         for name, value in self._cancel_fields:
             cancel.add(name, value)
         shared.start(cancel, self.flow, cancel.to_bytes(), self.branch, NOBODY)
@@ -220,20 +221,21 @@ class InviteClient(ClientTransaction):
 
     def _send_ack(self, response: Response) -> None:
         if not self._ack:
-            self._ack = follow_up(self.request, "ACK", response.get("to") or "").to_bytes()
+            self._ack = follow_up(self, "ACK", response.get("to") or "").to_bytes()
         else:
             self._shared.counts.repeated_out += 1
         self.flow.send(self._ack, self.failed)
 
 
-def follow_up(request: Request, method: str, to: str) -> Request:
+def follow_up(invite: ClientTransaction, method: str, to: str) -> Request:
     """
     The CANCEL of an INVITE or the ACK to its 300-699: same target, top Via, route and CSeq number (9.1,
     17.1.1.3).
 
     :param to: To of the request for CANCEL, of the response for ACK.
     """
-    fields = [("Via", request.get("via") or "")]
+    request = invite.request
+    fields = [("Via", top_via(invite.wire))]
     fields += [("Route", value) for value in request.get_all("route")]
     fields += [
         ("Max-Forwards", "70"),

@@ -318,20 +318,25 @@ class TransactionLayer:
 
     def address(self, request: Request, flow: Flow) -> str:
         """Put our Via for that flow on top, with a new branch, which is returned."""
+        branch, via = self.new_via(flow)
+        request.prepend("Via", via)
+        return branch
+
+    def new_via(self, flow: Flow) -> tuple[str, str]:
+        """A new branch, and our Via with it for requests over that flow."""
         host, port = flow.local
         branch = MAGIC_COOKIE + self._token()
         shown = f"[{host}]" if ":" in host else host
         rport = "" if flow.reliable else ";rport"  # RFC 3581
-        request.prepend("Via", f"SIP/2.0/{flow.proto.upper()} {shown}:{port};branch={branch}{rport}")
-        return branch
+        return branch, f"SIP/2.0/{flow.proto.upper()} {shown}:{port};branch={branch}{rport}"
 
     def start(
         self, request: Request, flow: Flow, wire: bytes, branch: str, user: ClientUser
     ) -> ClientTransaction:
         """
-        Send a request that :meth:`address` has given its Via.
+        Send a request whose Via has been made by :meth:`new_via`.
 
-        :param wire: the same in bytes.
+        :param wire: the request with it on top, in bytes.
         :raise Overloaded: the table is full; what belongs to a dialog is sent all the same.
         """
         method = request.method

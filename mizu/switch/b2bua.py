@@ -1,49 +1,46 @@
 """Binds calls to the rest of the server: who calls, which way, the call row, the index of dialogs.
 
-This is the only part of call control that waits for anything. One coroutine for each call that is set up, one
-for each answer that is written down; messages of calls in progress need none.
+This is the only part of call control that waits for anything: for the two writes of a call row, and for an
+authorizer or router that has to ask somebody. Messages of calls in progress wait for nothing.
 """
 
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mizu.auth.request import Accepted, Authorizer, Challenge, Decision
 from mizu.config import Config
-from mizu.errors import CallRefused, MizuError, StoreBusy
+from mizu.errors import MizuError, StoreBusy
 from mizu.interfaces import ICallStore, IClock, IRouter
-from mizu.model import Account, AccountType, CallAnswered, CallClosed, CallOpened, CallRequest, Route
+from mizu.model import Account, CallAnswered, CallClosed, CallOpened, CallRequest, Route
 from mizu.observe import Metrics
 from mizu.sip.flow import Flow, Transports
 from mizu.sip.message import Request, Response
 from mizu.sip.outgoing import RequestSender
-from mizu.sip.parser import BadMessage
-from mizu.sip.session import agree_as_uas
 from mizu.sip.timers import DeadlineHeap, TimerSettings
 from mizu.sip.transactions import ServerTransaction, TransactionLayer, random_token
+from mizu.sip.wire import answer_bytes
+from mizu.switch.admission import new_call
 from mizu.switch.call import Call, CallState
 from mizu.switch.callee import CalleeLeg
-from mizu.switch.caller import CallerLeg
 from mizu.switch.fields import uri_host
-from mizu.switch.invitation import called_number, inviter
+from mizu.switch.invitation import called_number
 from mizu.switch.leg import Leg
 from mizu.switch.location import LocationTable, over_its_flow
 from mizu.switch.methods import receive
 from mizu.switch.pager import Pager
 from mizu.switch.ports import SwitchSettings, Target, address_text
+from mizu.switch.ways import Ways
 
 Pair = tuple[str, str]
 DRAIN_RETRY_AFTER_S = 10
 #: Contacts are made once for each local address; a host with more addresses than this makes them anew.
 CONTACTS_MAX = 1000
-#: Accounts that pass on calls of people they do not know: wrong numbers are in the nature of it.
-CARRIERS = frozenset(
-    (AccountType.TRAFFIC_SENDER, AccountType.SIP_SERVER, AccountType.GATEWAY, AccountType.H323_GATEWAY)
-)
 
 
 def settings_of(config: Config, node: str) -> SwitchSettings:
@@ -66,6 +63,11 @@ def settings_of(config: Config, node: str) -> SwitchSettings:
 
 def _nobody_counts(host: str) -> None:
     return None
+
+
+def _begun(work: Awaitable[Any]) -> "Deferred[Any]":
+    """What a store was asked for, under way."""
+    return work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
 
 
 class Switchboard:
@@ -101,11 +103,12 @@ class Switchboard:
         self.metrics = metrics or Metrics()
         self.timers: TimerSettings = layer.timers
         self.settings = settings_of(config, node)
+        name = self.settings.server_name
+        self.server_fields: tuple[Pair, ...] = (("Server", name),) if name else ()
         self.now: Callable[[], float] = clock.mono_s
         self.wall: Callable[[], datetime] = clock.wall
         self._transports = transports
         self._authorizer = authorizer
-        self._routers = list(routers)
         self._locations = locations
         self._store = calls
         self._domains = frozenset(domain.lower() for domain in config.sip.domains)
@@ -119,9 +122,13 @@ class Switchboard:
         self.refused_busy = 0  #: calls refused because of a limit, a drain or the database
         self.calls_begun = 0
         self.calls_answered = 0
-        self.pager = Pager(self, self.find_routes)
+        self._ways = Ways(routers, self._unknown_number)
+        self.pager = Pager(self, self._ways.find)
         #: told the address a call came from whose number nobody has; carriers are not told of
         self.on_unknown_number: Callable[[str], None] = _nobody_counts
+
+    def _unknown_number(self, source_host: str) -> None:
+        self.on_unknown_number(source_host)
 
     # ------------------------------------------------------------ what operators see
 
@@ -175,10 +182,12 @@ class Switchboard:
             self._busy(tx, DRAIN_RETRY_AFTER_S)
             return
         decision = self._authorizer.authorize_now(tx.request, tx.flow)
-        if decision is not None and not isinstance(decision, Accepted):
+        if decision is None:
+            self._spawn(self._ask(tx))
+        elif isinstance(decision, Accepted):
+            self._set_up(tx, decision.account)
+        else:
             self.deny(tx, decision)
-            return
-        self._spawn(self._set_up(tx, decision))
 
     def message(self, tx: ServerTransaction) -> None:
         """A MESSAGE outside of dialogs."""
@@ -193,11 +202,11 @@ class Switchboard:
         tag = request.to.tag
         leg = self._dialogs.get((request.call_id, tag))
         if leg is None or not leg.matches(request.from_.tag):
-            tx.respond(request.reply(481, fields=self._server()))
+            tx.respond(request.reply(481, fields=self.server_fields))
             return
         dialog = leg.dialog_of_tags(tag, request.from_.tag)
         if dialog is None:
-            tx.respond(request.reply(481, fields=self._server()))
+            tx.respond(request.reply(481, fields=self.server_fields))
             return
         flow = leg.flow
         source = tx.flow.remote[0]
@@ -223,13 +232,10 @@ class Switchboard:
     # ------------------------------------------------------------ setting up
 
     def _spawn(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
-        Deferred.fromCoroutine(work).addErrback(
-            lambda failure: self.log.failure("call set-up failed unexpectedly", failure)
-        )
+        Deferred.fromCoroutine(work).addErrback(self._failed)
 
-    def _server(self) -> tuple[Pair, ...]:
-        name = self.settings.server_name
-        return (("Server", name),) if name else ()
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("call set-up failed unexpectedly", failure)
 
     def answer(
         self, tx: ServerTransaction, status: int, reason: str | None = None, fields: Sequence[Pair] = ()
@@ -239,7 +245,9 @@ class Switchboard:
             status, reason, fields = 487, None, ()
         if tx.request.method == "INVITE" and not tx.request.to.tag:
             self.metrics.session_answered(status, 0.0)
-        tx.respond(tx.request.reply(status, reason, to_tag=self.token(), fields=[*fields, *self._server()]))
+        tx.respond(
+            tx.request.reply(status, reason, to_tag=self.token(), fields=[*fields, *self.server_fields])
+        )
 
     def _busy(self, tx: ServerTransaction, retry_after_s: int) -> None:
         self.refused_busy += 1
@@ -252,79 +260,41 @@ class Switchboard:
         elif not isinstance(decision, Accepted):
             self.answer(tx, decision.status, decision.reason, decision.fields)
 
-    async def _set_up(self, tx: ServerTransaction, decision: Decision | None) -> None:
-        """From INVITE to the first callee leg."""
-        request = tx.request
-        if decision is None:
-            decision = await self._authorizer.authorize(request, tx.flow)
+    async def _ask(self, tx: ServerTransaction) -> None:
+        """Who it is has to be asked for."""
+        decision = await self._authorizer.authorize(tx.request, tx.flow)
         if not isinstance(decision, Accepted):
             self.deny(tx, decision)
-            return
-        if tx.cancelled:
+        elif tx.cancelled:
             self.answer(tx, 487)
-            return
-        call = self._new_call(tx, decision.account)
+        else:
+            self._set_up(tx, decision.account)
+
+    def _set_up(self, tx: ServerTransaction, account: Account) -> None:
+        """From INVITE to the first callee leg."""
+        request, flow = tx.request, tx.flow
+        call = new_call(self, tx, account, self._domains)
         if call is None:
             return
-        tx.respond(request.reply(100))
-        caller = call.caller_leg
-        assert isinstance(caller, CallerLeg)
-        opened = CallOpened(
-            call_id=call.call_id,
-            node=self.settings.node,
-            caller_account_id=decision.account.id,
-            caller_number=call.caller_number,
-            called_number=call.called_number,
-            caller_sip_call_id=request.call_id,
-            caller_address=address_text(tx.flow),
-            setup_at=call.begun_at,
-        )
-        await self._find_way(call, decision.account, opened, request.uri, tx.flow.remote[0])
-
-    def _new_call(self, tx: ServerTransaction, account: Account) -> Call | None:
-        """The call an INVITE makes; ``None``: it was refused."""
-        request = tx.request
-        number = called_number(request, self._domains)
-        if number is None:
-            self.answer(tx, 404)
-            return None
-        if not (account.enabled and account.can_dial):
-            self.answer(tx, 403)
-            return None
-        again = self._watched.get(request.call_id)
-        if again is not None and again.goes_to(number):
-            self.answer(tx, 482)
-            return None
-        settings = self.settings
-        interval = None
-        if settings.session_timer:
-            interval = agree_as_uas(request, ours_s=settings.session_expires_s, min_s=settings.session_min_s)
-            if interval is None:
-                self.answer(tx, 422, None, (("Min-SE", str(settings.session_min_s)),))
-                return None
-        if settings.identity.refuses(request, account):
-            self.answer(tx, 403, "Identity Not Yours")
-            return None
-        shown = settings.identity.shown(request, account)
-        call = Call(self.new_call_id(), self, shown.number, number)
-        try:
-            leg = CallerLeg(call, self, tx, account, interval)
-        except BadMessage as bad:
-            self.answer(tx, bad.sip_status, str(bad))
-            return None
-        call.caller = leg
-        if request.expires is not None:
-            call.patience_s = float(max(request.expires, 1))
-        call.legs.append(leg)
-        call.invite_to = inviter(self, call, leg, account, shown.display)
         self._calls[call.call_id] = call
         self.calls_begun += 1
-        return call
+        tx.answer(100, answer_bytes(request, 100))
+        opened = CallOpened(
+            call.call_id,
+            self.settings.node,
+            account.id,
+            call.caller_number,
+            call.called_number,
+            request.call_id,
+            address_text(flow),
+            call.begun_at,
+        )
+        self._find_way(call, account, opened, request.uri, flow.remote[0])
 
-    async def _find_way(
+    def _find_way(
         self, call: Call, account: Account, opened: CallOpened, request_uri: str, source_host: str
     ) -> None:
-        """Routes and the call row; then the call goes on by itself."""
+        """The call row and routes; then the call goes on by itself."""
         wanted = CallRequest(
             call.call_id,
             account,
@@ -334,38 +304,50 @@ class Switchboard:
             source_host,
             call.begun_at,
         )
-        refusal: tuple[int, str, str | None, Sequence[Pair]] | None = None
-        routes: Sequence[Route] = ()
-        try:
-            await self._store.open(opened)
-            call.row_opened()
-            routes = await self.find_routes(wanted)
-        except StoreBusy as busy:
-            self.refused_busy += 1
-            refusal = (503, busy.code, None, (("Retry-After", str(busy.retry_after_s)),))
-        except CallRefused as refused:
-            refusal = (refused.sip_status, refused.code, None, ())
-        except MizuError as error:
-            refusal = (error.sip_status, error.code, None, ())
-        except Exception:
-            self.log.failure("finding a route failed; call {call_id} was refused", call_id=call.call_id)
-            refusal = (500, "internal", None, ())
+        written = _begun(self._store.open(opened))
+        written.addCallbacks(self._opened, self._refused, (call, wanted), errbackArgs=(call,))
+        written.addErrback(self._failed)
+
+    def _opened(self, _: object, call: Call, wanted: CallRequest) -> None:
+        """The row is there; which way?"""
+        call.row_opened()
         if call.outcome is not None:
             call.setup_over()
-        elif refusal is not None:
-            call.refused(*refusal)
+            return
+        try:
+            routes = self._ways.now(wanted)
+        except Exception:
+            self._refused(Failure(), call)  # type: ignore[no-untyped-call]
+            return
+        if routes is not None:
+            call.routed(routes)
+        else:
+            found = Deferred.fromCoroutine(self._ways.find(wanted))
+            found.addCallbacks(self._found, self._refused, (call,), errbackArgs=(call,))
+            found.addErrback(self._failed)
+
+    def _found(self, routes: Sequence[Route], call: Call) -> None:
+        if call.outcome is not None:
+            call.setup_over()
         else:
             call.routed(routes)
 
-    async def find_routes(self, wanted: CallRequest) -> Sequence[Route]:
-        """Ask the routers in order until one knows. :raise CallRefused: :raise StoreBusy:"""
-        for _, router in self._routers:
-            routes = await router.find_routes(wanted)
-            if routes:
-                return routes
-        if wanted.source_host and wanted.caller.type not in CARRIERS:
-            self.on_unknown_number(wanted.source_host)
-        return ()
+    def _refused(self, failure: Failure, call: Call) -> None:
+        """The row could not be written, or a router will not have the call."""
+        error = failure.value
+        fields: Sequence[Pair] = ()
+        if isinstance(error, StoreBusy):
+            self.refused_busy += 1
+            fields = (("Retry-After", str(error.retry_after_s)),)
+        elif not isinstance(error, MizuError):
+            self.log.failure(
+                "finding a route failed; call {call_id} was refused", failure, call_id=call.call_id
+            )
+            error = MizuError()
+        if call.outcome is not None:
+            call.setup_over()
+        else:
+            call.refused(error.sip_status, error.code, None, fields)
 
     async def _page(self, tx: ServerTransaction) -> None:
         decision = await self._authorizer.authorize(tx.request, tx.flow)
@@ -429,26 +411,33 @@ class Switchboard:
     def unwatch(self, call_id: str) -> None:
         self._watched.pop(call_id, None)
 
+    def comes_back(self, call_id: str, number: str) -> bool:
+        """Is this Call-ID one of ours, of an INVITE that was sent to that number?"""
+        sent = self._watched.get(call_id)
+        return sent is not None and sent.goes_to(number)
+
     def find_leg(self, call_id: str, local_tag: str, remote_tag: str) -> Leg | None:
         """The leg of this dialog; ``None``: there is none."""
         leg = self._dialogs.get((call_id, local_tag))
         return leg if leg is not None and leg.matches(remote_tag) else None
 
     def commit_answer(self, call: Call, answered: CallAnswered) -> None:
-        self._spawn(self._commit(call, answered))
+        written = _begun(self._store.answer(answered))
+        written.addCallbacks(self._committed, self._not_committed, (call,), errbackArgs=(call,))
+        written.addErrback(self._failed)
 
-    async def _commit(self, call: Call, answered: CallAnswered) -> None:
-        try:
-            await self._store.answer(answered)
-        except StoreBusy as busy:
+    def _committed(self, _: object, call: Call) -> None:
+        self.calls_answered += 1
+        call.committed()
+
+    def _not_committed(self, failure: Failure, call: Call) -> None:
+        error = failure.value
+        if isinstance(error, StoreBusy):
             self.refused_busy += 1
-            call.not_committed(busy.retry_after_s)
-        except Exception:
-            self.log.failure("the answer of call {call_id} was not written", call_id=call.call_id)
-            call.not_committed(StoreBusy.retry_after_s)
+            call.not_committed(error.retry_after_s)
         else:
-            self.calls_answered += 1
-            call.committed()
+            self.log.failure("the answer of call {call_id} was not written", failure, call_id=call.call_id)
+            call.not_committed(StoreBusy.retry_after_s)
 
     def close(self, closed: CallClosed) -> None:
         self._store.close(closed)
@@ -470,7 +459,7 @@ class Switchboard:
             call.refused(503, "overloaded")
             return
         uri = f"sip:{call.called_number}"
-        self._spawn(self._find_way(call, account, opened, uri, ""))
+        self._find_way(call, account, opened, uri, "")
 
     def verify(self, tx: ServerTransaction, leg: Leg, accept: Callable[[], None]) -> None:
         self._spawn(self._verify(tx, leg, accept))
@@ -481,7 +470,7 @@ class Switchboard:
         if not isinstance(decision, Accepted):
             self.deny(tx, decision)
         elif leg.account is None or decision.account.id != leg.account.id:
-            tx.respond(tx.request.reply(481, fields=self._server()))
+            tx.respond(tx.request.reply(481, fields=self.server_fields))
         else:
             accept()
 

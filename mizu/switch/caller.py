@@ -14,6 +14,7 @@ from mizu.sip.message import Request, Response
 from mizu.sip.session import ASKED, OfferAnswer, ReliableProvisionals, Repeater, SessionInterval, supports
 from mizu.sip.timers import Deadline
 from mizu.sip.transactions import ServerTransaction
+from mizu.sip.wire import answer_bytes
 from mizu.switch.fields import BODY, CANCEL, RESPONSE, Names, passed_pairs
 from mizu.switch.leg import Leg, LegState
 from mizu.switch.ports import ALLOW, SUPPORTED, Ports
@@ -146,11 +147,12 @@ class CallerLeg(Leg):
         if early is not None:
             self.behind.setdefault(dialog.local_tag, (leg, early))
         fields = self._answer_fields(response, body, RESPONSE)
-        answer = self._reply(response.status, dialog, fields, body, response.reason)
         self._stop_reminder()
+        status = response.status
         if not self.reliable_wanted:
-            self.tx.respond(answer)
-            self._remind(answer)
+            wire = self._wire(status, dialog, fields, body, response.reason)
+            self.tx.answer(status, wire, dialog.local_tag)
+            self._remind(status, wire)
             return
         if body:
             self.session.sent(body)
@@ -162,15 +164,23 @@ class CallerLeg(Leg):
                 cseq=self.tx.request.cseq.number,
                 first_rseq=1 + int(self.ports.chance() * 65_000),
             )
+        answer = self.tx.request.reply(
+            status,
+            response.reason,
+            to_tag=dialog.local_tag,
+            fields=fields,
+            body=body,
+            copy_record_route=True,
+        )
         self._reliable.push(answer)
 
-    def _remind(self, answer: Response) -> None:
+    def _remind(self, status: int, wire: bytes) -> None:
         """RFC 3261 13.3.1.1: again each minute, in case it was lost, and for the timers of proxies."""
 
         def again() -> None:
             if not self.tx.final_sent and self.state is LegState.SETUP:
-                self.tx.respond(answer)
-                self._remind(answer)
+                self.tx.answer(status, wire)
+                self._remind(status, wire)
 
         self._reminder = self.ports.deadlines.at(self.ports.now() + REMIND_S, again)
 
@@ -244,7 +254,7 @@ class CallerLeg(Leg):
             self.ports.metrics.session_indicated(age_s)
         self.ports.metrics.session_answered(200, age_s)
         self.agree(self.interval)
-        self.accept_invite(self.tx, self._reply(200, dialog, fields, body), on_ack)
+        self.accept_invite(self.tx, self._wire(200, dialog, fields, body), dialog.local_tag, on_ack)
 
     def ack_received(self, ack: Request, flow: Flow) -> None:
         """The call is set up: what only that needed is let go, most of a held call's memory."""
@@ -272,7 +282,8 @@ class CallerLeg(Leg):
             self._reliable.stop()
         self._held_answer = None
         if not self.tx.final_sent and self.dialog is not None:
-            self.tx.respond(self._reply(status, self.dialog, [*fields, *self.server_fields()], b"", reason))
+            wire = self._wire(status, self.dialog, [*fields, *self.ports.server_fields], b"", reason)
+            self.tx.answer(status, wire, self.dialog.local_tag)
             self.ports.metrics.session_answered(status, self.call.age_s(self.ports.now()))
         self.finish()
 
@@ -286,10 +297,11 @@ class CallerLeg(Leg):
 
     # ------------------------------------------------------------ pieces
 
-    def _reply(
+    def _wire(
         self, status: int, dialog: Dialog, fields: Sequence[Pair], body: bytes, reason: str | None = None
-    ) -> Response:
-        return self.tx.request.reply(
+    ) -> bytes:
+        return answer_bytes(
+            self.tx.request,
             status,
             reason,
             to_tag=dialog.local_tag,
@@ -301,7 +313,7 @@ class CallerLeg(Leg):
     def _answer_fields(self, response: Response, body: bytes, names: Names) -> list[Pair]:
         """Contact, what the callee says that may pass, what describes the body, and who we are."""
         assert self.flow is not None
-        fields: list[Pair] = [("Contact", self.ports.contact(self.flow)), *self.server_fields()]
+        fields: list[Pair] = [("Contact", self.ports.contact(self.flow)), *self.ports.server_fields]
         fields += passed_pairs(response, names)
         if body:
             described = passed_pairs(response, BODY)

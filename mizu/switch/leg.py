@@ -18,6 +18,7 @@ from mizu.sip.outgoing import Outgoing
 from mizu.sip.session import OfferAnswer, Repeater, SessionInterval, agree_as_uac, glare_wait_s, min_se
 from mizu.sip.timers import Deadline
 from mizu.sip.transactions import ServerTransaction
+from mizu.sip.wire import answer_bytes
 from mizu.switch.description import continued, fixed_address
 from mizu.switch.ports import ALLOW, SUPPORTED, Ports
 from mizu.switch.sent import LegRequest
@@ -206,17 +207,19 @@ class Leg:
         reason: str | None = None,
     ) -> None:
         """Answer a request of the dialog."""
-        tx.respond(tx.request.reply(status, reason, fields=[*fields, *self.server_fields()], body=body))
+        request = tx.request
+        fields = [*fields, *self.ports.server_fields]
+        if status == 481:
+            tx.respond(request.reply(status, reason, fields=fields, body=body))
+        else:
+            wire = answer_bytes(request, status, reason, fields=fields, body=body)
+            tx.answer(status, wire, request.to.tag)
 
     def shown_number(self) -> str:
         """The number this party is known by to others."""
         if self.side == "caller":
             return self.call.caller_number
         return self.call.called_number
-
-    def server_fields(self) -> tuple[Pair, ...]:
-        name = self.ports.settings.server_name
-        return (("Server", name),) if name else ()
 
     # ------------------------------------------------------------ descriptions
 
@@ -257,16 +260,21 @@ class Leg:
     def accept_invite(
         self,
         tx: ServerTransaction,
-        response: Response,
+        wire: bytes,
+        to_tag: str,
         on_ack: Callable[[Request], None] | None,
     ) -> None:
-        """Answer the party's INVITE with a 2xx and repeat that until the ACK comes (RFC 3261 13.3.1.4)."""
+        """
+        Answer the party's INVITE with a 200 and repeat that until the ACK comes (RFC 3261 13.3.1.4).
+
+        :param wire: the 200. :param to_tag: of it.
+        """
         self.stop_answer()
         self.server_invite = None
         self.answer_cseq = tx.request.cseq.number
         self.on_ack = on_ack
         self.answer_repeat = Repeater(
-            lambda: tx.respond(response),
+            lambda: tx.answer(200, wire, to_tag),
             self._no_ack,
             deadlines=self.ports.deadlines,
             now=self.ports.now,

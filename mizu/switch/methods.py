@@ -11,6 +11,7 @@ from mizu.sip.dialog import Dialog, Field
 from mizu.sip.message import Request, Response
 from mizu.sip.session import agree_as_uas
 from mizu.sip.transactions import ServerTransaction
+from mizu.sip.wire import answer_bytes
 from mizu.switch.callee import CalleeLeg, Early
 from mizu.switch.caller import CallerLeg
 from mizu.switch.fields import BYE, OTHER, OTHER_RESPONSE, body_fields, passed, passed_pairs
@@ -99,7 +100,7 @@ def invite(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
         leg.reply(tx, 491)
         return
     leg.server_invite = tx
-    tx.respond(request.reply(100))
+    tx.answer(100, answer_bytes(request, 100))
     body = leg.incoming_description(request.body)
     relay = _Relay(leg, tx, peer)
     tx.on_cancel = relay.cancelled
@@ -133,8 +134,18 @@ def _accept_again(leg: Leg, tx: ServerTransaction) -> None:
     leg.session.received(tx.request.body)
     leg.session.sent(leg.session.local)
     fields = [*_invite_answer_fields(leg, tx.request), ("Content-Type", "application/sdp")]
-    response = tx.request.reply(200, fields=fields, body=leg.session.local)
-    leg.accept_invite(tx, response, None)
+    _answer_invite(leg, tx, fields, leg.session.local, None)
+
+
+def _answer_invite(
+    leg: Leg,
+    tx: ServerTransaction,
+    fields: list[Pair],
+    body: bytes,
+    on_ack: Callable[[Request], None] | None,
+) -> None:
+    request = tx.request
+    leg.accept_invite(tx, answer_bytes(request, 200, fields=fields, body=body), request.to.tag, on_ack)
 
 
 def _invite_answer_fields(leg: Leg, request: Request) -> list[Pair]:
@@ -144,7 +155,7 @@ def _invite_answer_fields(leg: Leg, request: Request) -> list[Pair]:
         ("Contact", leg.ports.contact(leg.flow)),
         ("Allow", ALLOW),
         ("Supported", SUPPORTED),
-        *leg.server_fields(),
+        *leg.ports.server_fields,
     ]
     interval = leg.interval
     if interval is not None:
@@ -221,12 +232,11 @@ class _Relay:
         body = leg.outgoing_description(body)
         fields = _invite_answer_fields(leg, tx.request)
         fields += [(name, value) for name, _, value in body_fields(response)]
-        answer = tx.request.reply(200, fields=fields, body=body)
         if tx.request.method == "INVITE":
             on_ack = None if self.sent is None or self.sent.auto_ack else self.acknowledged
-            leg.accept_invite(tx, answer, on_ack)
+            _answer_invite(leg, tx, fields, body, on_ack)
         else:
-            tx.respond(answer)
+            tx.answer(200, answer_bytes(tx.request, 200, fields=fields, body=body))
 
     def acknowledged(self, ack: Request) -> None:
         """The ACK brings the answer to an offer that the other party's 2xx made."""

@@ -62,6 +62,7 @@ class Ports(Protocol):
     deadlines: DeadlineHeap
     metrics: Metrics
     timers: TimerSettings
+    server_fields: tuple[tuple[str, str], ...]  #: who we are, in answers
     now: Callable[[], float]  #: monotonic seconds
 
     def wall(self) -> datetime:

@@ -1,0 +1,59 @@
+"""From an accepted INVITE to a call, or to the answer that refuses it."""
+
+from typing import TYPE_CHECKING
+
+from mizu.model import Account
+from mizu.sip.parser import BadMessage
+from mizu.sip.session import agree_as_uas
+from mizu.sip.transactions import ServerTransaction
+from mizu.switch.call import Call
+from mizu.switch.caller import CallerLeg
+from mizu.switch.invitation import called_number, inviter
+
+if TYPE_CHECKING:
+    from mizu.switch.b2bua import Switchboard
+
+
+def new_call(
+    board: "Switchboard", tx: ServerTransaction, account: Account, domains: frozenset[str]
+) -> Call | None:
+    """
+    The call an INVITE makes; ``None``: it was refused.
+
+    :param domains: names that are ours; empty: all.
+    """
+    request = tx.request
+    settings = board.settings
+    number = called_number(request, domains)
+    if number is None:
+        board.answer(tx, 404)
+        return None
+    if not (account.enabled and account.can_dial):
+        board.answer(tx, 403)
+        return None
+    if board.comes_back(request.call_id, number):
+        board.answer(tx, 482)
+        return None
+    interval = None
+    if settings.session_timer:
+        interval = agree_as_uas(request, ours_s=settings.session_expires_s, min_s=settings.session_min_s)
+        if interval is None:
+            board.answer(tx, 422, None, (("Min-SE", str(settings.session_min_s)),))
+            return None
+    if settings.identity.refuses(request, account):
+        board.answer(tx, 403, "Identity Not Yours")
+        return None
+    shown = settings.identity.shown(request, account)
+    call = Call(board.new_call_id(), board, shown.number, number)
+    try:
+        leg = CallerLeg(call, board, tx, account, interval)
+    except BadMessage as bad:
+        board.answer(tx, bad.sip_status, str(bad))
+        return None
+    call.caller = leg
+    expires_s = request.expires
+    if expires_s is not None:
+        call.patience_s = float(max(expires_s, 1))
+    call.legs.append(leg)
+    call.invite_to = inviter(board, call, leg, account, shown.display)
+    return call
