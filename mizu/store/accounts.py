@@ -3,9 +3,11 @@
 # ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from mizu.errors import BadRequest, Conflict, MizuError, NotFound, StoreBusy
@@ -32,6 +34,9 @@ _LIST = f"""SELECT {_COLUMNS} FROM account WHERE username LIKE %(pattern)s AND u
 
 _FIND_BATCH = 500  # names in one query
 _FIND_FLIGHTS = 2  # queries under way at a time
+_FIND_PACE_S = 0.003  # between queries, from _FIND_BUSY_PER_S on: batches fill
+_FIND_BUSY_PER_S = 700.0  # names that meet others; below, nobody waits for company
+_RATE_SHARE = 0.05  # of the newest query in the mean of names per second
 
 
 def account_of(row: Sequence[Any]) -> Account:
@@ -60,19 +65,26 @@ class PostgresAccountStore:
 
     :param pool: for look-ups of call control.
     :param reports: for lists and changes, so that they cannot starve the look-ups.
-    :param waiting_max: names waiting to be looked up; one more is refused.
+    :param waiting_max: callers waiting for a look-up to be sent; one more is refused.
     """
 
-    def __init__(self, pool: Pool, reports: Pool, waiting_max: int) -> None:
+    def __init__(self, pool: Pool, reports: Pool, waiting_max: int, reactor: Any) -> None:
         self._pool = pool
         self._reports = reports
         self._waiting_max = waiting_max
+        self._reactor = reactor
         self._wanted: dict[str, list[Deferred[Found | None]]] = {}
         self._wanted_count = 0
         self._flights = 0
+        self._asked_at_s = 0.0
+        self._met_per_s = 0.0  # names that met another one waiting or under way, mean over the last queries
+        self._timer: IDelayedCall | None = None
 
     def find(self, username: str) -> Deferred[Found | None]:
-        """See the interface. What comes while a query is under way goes in the next one together."""
+        """
+        See the interface. A look-up goes at once. What comes while as many queries are under way as may be
+        goes in the next one together, and while many come, queries leave a pause in which they gather.
+        """
         if not storable(username) or len(username) > USERNAME_MAX:
             return succeed(None)
         done: Deferred[Found | None] = Deferred()
@@ -81,14 +93,42 @@ class PostgresAccountStore:
             return done
         self._wanted.setdefault(username, []).append(done)
         self._wanted_count += 1
-        if self._flights < _FIND_FLIGHTS:
-            self._find_wanted()
+        if self._timer is None:
+            self._find_soon()
         return done  # cancelled: the answer is dropped, the query goes on
 
+    def _find_soon(self) -> None:
+        if not self._wanted or self._flights >= _FIND_FLIGHTS:
+            return
+        pause_s = self._asked_at_s + _FIND_PACE_S - self._reactor.seconds()
+        if pause_s > 0 and self._met_per_s >= _FIND_BUSY_PER_S and len(self._wanted) < _FIND_BATCH:
+            self._timer = self._reactor.callLater(pause_s, self._pause_over)
+        else:
+            self._find_wanted()
+
+    def stop(self) -> None:
+        """No more pauses: who waits is answered now, as the connections see fit."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._pause_over()
+
+    def _pause_over(self) -> None:
+        self._timer = None
+        self._find_wanted()
+
+    def _count(self, names: int) -> None:
+        """One caller who asks again and again, each time after an answer, is not many."""
+        met = names if self._flights else names - 1
+        now_s = self._reactor.seconds()
+        rate = min(met / max(now_s - self._asked_at_s, 0.0005), 10 * _FIND_BUSY_PER_S)
+        self._met_per_s += (rate - self._met_per_s) * _RATE_SHARE
+        self._asked_at_s = now_s
+
     def _find_wanted(self) -> None:
-        names = list(self._wanted)[:_FIND_BATCH]
+        names = list(islice(self._wanted, _FIND_BATCH))
         batch = {name: self._wanted.pop(name) for name in names}
         self._wanted_count -= sum(map(len, batch.values()))
+        self._count(len(names))
         self._flights += 1
 
         def deliver(rows: list[tuple[Any, ...]]) -> None:
@@ -103,13 +143,14 @@ class PostgresAccountStore:
                     if not waiter.called:
                         waiter.errback(failure)
 
-        def landed(_: None) -> None:
+        def landed(result: Any) -> Any:
             self._flights -= 1
-            if self._wanted and self._flights < _FIND_FLIGHTS:
-                self._find_wanted()
+            if self._timer is None:
+                self._find_soon()
+            return result
 
         query = self._pool.query(_FIND, (texts(names),))
-        query.addCallback(deliver).addErrback(refuse).addCallback(landed)
+        query.addBoth(landed).addCallback(deliver).addErrback(refuse)
 
     def list(self, prefix: str, limit: int, after: str) -> Deferred[Sequence[Account]]:
         """See the interface."""

@@ -112,7 +112,7 @@ class Store:
         )
         self._call_link = link(self._call_link_changed, setup=callrows.PREPARE)
         self._location_link = link(self._location_link_changed, setup=locations.PREPARE)
-        self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max)
+        self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max, reactor)
         self.secret_keys = KeyFile(self._data / "secret.key")
         self.records = AccountRecords(self._reports, self.secret_keys)
         patient = {**settings, "statement_timeout": "60000", "lock_timeout": "10000"}
@@ -367,6 +367,7 @@ class Store:
             self._pause.cancel()
         if self._preparing is not None:
             self._preparing.stop()
+        self.accounts.stop()
         self.calls.stop()
         self.locations.close()
         self.bans.close()
