@@ -152,3 +152,28 @@ def test_an_address_is_known_to_the_other_node(nodes, limit_s):
         assert phone.call("9196", "x", "").status == 407
     finally:
         phone.close()
+
+
+def test_a_change_of_groups_drops_what_the_other_node_keeps(nodes, limit_s):
+    """Its answer about an account that joins or leaves a group, or whose group is deleted; no other one."""
+    one, two = nodes
+    name, other = (f"{part}{limit_s:g}".replace(".", "") for part in ("member", "stranger"))
+    group = f"group{limit_s:g}"
+    for account in (name, other):
+        done(one.console(f"adduser {account} --password {OLD}"))
+    done(one.console(f"group add {group}"))
+    time.sleep(limit_s)  # then the accounts are no news any more
+    phone = Client(two.address("udp"), source="127.2.0.4")
+
+    def kept():
+        return two.status()["authorization"]["cache_entries"]
+
+    try:
+        for command in ("group join {} {}", "group leave {} {}", "group join {} {}", "group del {}"):
+            assert phone.register(name, OLD).status == 200
+            assert phone.register(other, OLD).status == 200
+            before = kept()
+            done(one.console(command.format(group, name)))
+            within(limit_s + 0.5, command, lambda was=before: kept() == was - 1)
+    finally:
+        phone.close()

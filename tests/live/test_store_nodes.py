@@ -120,6 +120,50 @@ async def test_what_stops_an_owner_is_told_for_everything_below(node, database_u
     assert seen == ["top"]
 
 
+_JOIN = "INSERT INTO account_group_member SELECT g.id, a.id FROM account_group g, account a WHERE "
+_MOVE = "UPDATE account_group_member m SET"
+_OF = "m.account_id = (SELECT id FROM account WHERE username ="
+_GROUPS = (
+    # what is done, and who is told
+    (_JOIN + "g.name = 'one' AND a.username IN ('a', 'b')", {"a", "b"}),
+    (_JOIN + "g.name = 'two' AND a.username = 'c'", {"c"}),
+    ("UPDATE account_group SET note = 'x', version = version + 1", set()),
+    ("UPDATE account_group SET kind = 2 WHERE name = 'one'", {"a", "b"}),
+    ("UPDATE account_group SET owner_id = (SELECT id FROM account WHERE username = 'top')", {"a", "b", "c"}),
+    (f"{_MOVE} group_id = g.id FROM account_group g WHERE g.name = 'one' AND {_OF} 'c')", {"c"}),
+    (f"{_MOVE} account_id = a.id FROM account a WHERE a.username = 'd' AND {_OF} 'c')", {"c", "d"}),
+    (
+        "DELETE FROM account_group_member WHERE account_id = (SELECT id FROM account WHERE username = 'b')",
+        {"b"},
+    ),
+    ("ALTER TABLE account_group ADD COLUMN enabled boolean NOT NULL DEFAULT true", set()),
+    (
+        "UPDATE account_group SET enabled = false WHERE name = 'one'",
+        {"a", "d"},
+    ),  # a column of a later version
+    ("DELETE FROM account_group WHERE name = 'one'", {"a", "d"}),
+)
+
+
+async def test_what_changes_a_group_is_told_for_its_members(node, database_url):
+    """Who joins, leaves or changes groups, and all members when the group becomes another; nobody else."""
+    store = node(database_url)
+    await store.start()
+    for name in ("top", "a", "b", "c", "d", "other"):
+        await store.accounts.add(name, {}, {})
+    sql = "INSERT INTO account_group (kind, name) VALUES (1, 'one'), (1, 'two')"
+    await store._reports.operate(sql)
+    await store.changes.poll()
+    store.changes.listening = False
+    seen = []
+    store.changes.subscribe("account", seen.append)
+    for sql, told in _GROUPS:
+        await store._reports.operate(sql)
+        await store.changes.poll()
+        assert sorted(seen) == sorted(told), sql
+        seen.clear()
+
+
 async def test_very_many_changes_at_once_are_one(node, database_url):
     """A bulk statement says "anything may have changed" instead of thousands of names."""
     store = node(database_url)
