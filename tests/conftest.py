@@ -46,7 +46,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
             return maybeDeferred(test, **fixtures).addTimeout(limit_s, reactor)  # type: ignore[arg-type]
 
         pyfuncitem.obj = limited
-    return (yield)
+        return (yield)
+    inner = test.hypothesis.inner_test
+    try:
+        return (yield)
+    finally:
+        # pytest_twisted wraps it at each run, which a test with parameters has several of
+        test.hypothesis.inner_test = inner
 
 
 def _what(call: Any) -> Callable[..., Any]:

@@ -14,7 +14,18 @@ import pytest
 ROOT = Path(__file__).parents[1] / "mizu"
 
 #: Values and contracts: the standard library, zope.interface and each other, nothing else.
-CONTRACTS = {"clock", "config", "errors", "interfaces", "model", "options", "settings"}
+CONTRACTS = {
+    "_datagrams",
+    "_messages",
+    "clock",
+    "config",
+    "errors",
+    "interfaces",
+    "model",
+    "native",
+    "options",
+    "settings",
+}
 
 #: Protocol and policy: no Twisted, no clock, no socket. A trailing dot means everything below.
 PURE = (

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from mizu import native
 from mizu.errors import MizuError
 from mizu.sip.nonces import NonceCounts, NonceSigner
 
@@ -51,6 +52,9 @@ _CANONICAL = {
     "SHA-256": "SHA-256",
     "sha-256": "SHA-256",
 }
+
+
+_compiled = native.messages
 
 
 class UnsupportedChallenge(MizuError):
@@ -163,6 +167,8 @@ def parse_credentials(value: str) -> Credentials | None:
 
 def _parameters(value: str) -> dict[str, str] | None:
     """Parameters of a digest header value by lower-case name; ``None``: not digest, or one comes twice."""
+    if _compiled is not None and value.isascii():
+        return _compiled.digest_parameters(value)
     if value[:7] not in {"Digest ", "digest "} and value[:7].lower() not in {"digest ", "digest\t"}:
         return None
     if len(value) > MAX_VALUE_CHARS:

@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 
+from mizu import native
 from mizu.sip.grammar import (
     TOKEN_CHARS,
     BadMessage,
@@ -68,6 +69,9 @@ class NameAddr:
     @classmethod
     def parse(cls, value: str) -> "NameAddr":
         """:raise BadMessage: unclosed quote, no URI, spaces in it, or bad parameters."""
+        if _compiled is not None:
+            found = _compiled.address(value)
+            return cls._parse_slowly(value.strip(" \t")) if found is None else found
         plain = _plain_addr(value)
         if plain is not None:
             quoted, token, uri_text, tag = plain.groups()
@@ -151,6 +155,11 @@ class NameAddr:
 
     def __repr__(self) -> str:
         return f"<NameAddr {self}>"
+
+
+_compiled = native.messages
+if _compiled is not None:
+    _compiled.bind("address", NameAddr("", ""))
 
 
 class Via:

@@ -7,6 +7,7 @@ value into spaces, so no text from outside can add a header.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mizu import native
 from mizu.sip.flow import Flow
 from mizu.sip.grammar import BadMessage, parse_number, split_list
 from mizu.sip.headers import CSeq, NameAddr, Via, parse_seconds
@@ -18,6 +19,7 @@ __all__ = ["Field", "Message", "Request", "Response", "reason_phrase"]
 #: Raw name, key (lower-case long name), value (unfolded, stripped).
 Field = tuple[str, str, str]
 _CONTENT_LENGTH = "content-length"
+_compiled = native.messages
 #: What :meth:`Request.reply` copies (RFC 3261 8.2.6.2).
 _COPIED = frozenset({"via", "from", "to", "call-id", "cseq"})
 
@@ -263,6 +265,11 @@ class Message:
         known = self._first.get(_CONTENT_LENGTH)
         if known is not None and known != length:
             self.set("Content-Length", length)
+        if _compiled is not None:
+            more = length if known is None else ""
+            made = _compiled.to_bytes(self.start_line(), self.fields, more, self.body)
+            if made is not None:
+                return made
         lines = [self.start_line(), *[f"{name}: {value}" for name, _, value in self.fields]]
         if known is None:
             lines.append("Content-Length: " + length)

@@ -1,14 +1,16 @@
 """Bytes to messages, with limits. Raises :class:`BadMessage` and nothing else.
 
-There are two ways to the same result: a short one for messages without surprises, and
-:mod:`mizu.sip.slowparse` for the rest and for saying what is wrong. Tests hold them to the same answers.
+There are two ways to the same result: a short one for messages without surprises (compiled, if
+:mod:`mizu.native` has it), and :mod:`mizu.sip.slowparse` for the rest and for saying what is wrong. Tests
+hold them to the same answers.
 """
 
+from mizu import native
 from mizu.config import LimitsConfig
 from mizu.sip.grammar import BadMessage
 from mizu.sip.headers import CSeq, Via
 from mizu.sip.message import Field, Message, Request, Response, received_request, received_response
-from mizu.sip.names import KEYS
+from mizu.sip.names import KEYS, METHODS
 from mizu.sip.slowparse import (
     CONTROLS,
     SINGLE,
@@ -25,6 +27,14 @@ _DEFAULT = Limits()
 PING = b"\r\n\r\n"  #: keepalive of RFC 5626 3.5.1, to be answered with :data:`PONG`
 PONG = b"\r\n"
 
+_compiled = native.messages
+if _compiled is not None:
+    _compiled.bind_names(KEYS, SINGLE, sorted(METHODS), Via.parse, CSeq.parse, BadMessage)
+    _compiled.bind("request", received_request("", "", [], {}, b""))
+    _compiled.bind("response", received_response(0, "", [], {}, b""))
+    _compiled.bind("via", Via("", "", None, {}))
+    _compiled.bind("cseq", CSeq(0, ""))
+
 
 def parse_datagram(data: bytes, limits: Limits | LimitsConfig = _DEFAULT) -> Request | Response:
     """
@@ -35,6 +45,11 @@ def parse_datagram(data: bytes, limits: Limits | LimitsConfig = _DEFAULT) -> Req
 
     :raise BadMessage: with ``request`` set when it can be answered.
     """
+    if _compiled is not None:
+        message = _compiled.parse_plain(
+            data, limits.message_bytes, limits.header_lines, limits.line_bytes, False
+        )
+        return parse_slowly(data, limits) if message is None else message
     head, blank, body = data.partition(b"\r\n\r\n")
     if not blank or len(data) > limits.message_bytes:
         return parse_slowly(data, limits)
@@ -106,6 +121,13 @@ def _parse_plain(  # noqa: PLR0912 - one pass over the head; splitting it would 
     message._via = via
     message._cseq = cseq
     return message
+
+
+def _parse_head(head: bytes, limits: Limits | LimitsConfig) -> Request | Response | None:
+    """As :func:`_parse_plain` for a head with its blank line, whose body comes later."""
+    if _compiled is not None:
+        return _compiled.parse_plain(head, limits.message_bytes, limits.header_lines, limits.line_bytes, True)
+    return _parse_plain(head[:-4], b"", limits)
 
 
 class StreamFramer:
@@ -185,7 +207,7 @@ class StreamFramer:
         head = bytes(buffer[: end + 4])
         del buffer[: end + 4]
         self._searched = 0
-        message = _parse_plain(head[:-4], b"", self._limits)
+        message = _parse_head(head, self._limits)
         if message is None:
             message = parse_slowly(head, self._limits, stream=True)
         length = message.get("content-length")

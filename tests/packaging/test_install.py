@@ -5,6 +5,7 @@ nothing is downloaded, and a test takes seconds. (Such a line does not follow th
 editable mizu of this environment is not seen.)
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ LEAVE_OUT = shutil.ignore_patterns(
     "*.egg-info",
     "__pycache__",
     "dropin.cache",
+    "*.so",
 )
 TWISTD = "from twisted.scripts.twistd import run; run()"
 pytestmark = pytest.mark.limit(180)
@@ -66,8 +68,16 @@ packages = mizu.plugins
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=150, check=False)
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -109,11 +119,12 @@ def tree(tmp_path_factory):
     return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("tree") / "mizu", ignore=LEAVE_OUT))
 
 
-def build(kind: str, tree: Path) -> Path:
+def build(kind: str, tree: Path, **environment: str) -> Path:
     """What setuptools makes of the tree."""
     (tree / "dist").mkdir(exist_ok=True)
     code = f"from setuptools.build_meta import build_{kind} as build; print(build('dist'))"
-    return tree / "dist" / run(sys.executable, "-c", code, cwd=tree).strip().splitlines()[-1]
+    told = run(sys.executable, "-c", code, cwd=tree, **environment)
+    return tree / "dist" / told.strip().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +167,32 @@ def test_editable(environment, tree):
     works(environment)
 
 
+COMPILED = ["messages", "datagrams"]
+
+
+def compiled_parts(environment: Environment) -> str:
+    """What the installed server says it uses."""
+    code = "from mizu import native; print(native.in_use())"
+    return run(environment.python, "-c", code, cwd=environment.elsewhere).strip()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("how", ["wheel", "source_package", "editable"])
+def test_the_compiled_parts_are_built_where_a_compiler_is(environment, tree, how, request):
+    """Each way of installing makes them and uses them."""
+    what = ("--editable", tree) if how == "editable" else (request.getfixturevalue(how),)
+    environment.install(*what)
+    assert compiled_parts(environment) == str(COMPILED)
+
+
+def test_without_a_compiler_everything_installs_and_works(environment, tmp_path):
+    """The compiled parts are optional: the build goes on, Python does their work."""
+    tree = Path(shutil.copytree(ROOT, tmp_path / "tree", ignore=LEAVE_OUT))
+    environment.install(build("wheel", tree, CC="no-compiler-of-that-name"))
+    assert compiled_parts(environment) == "[]"
+    works(environment)
+
+
 def test_wheel_has_what_runs_and_nothing_else(wheel):
     """Schema files and the dropin are in; tests, docs and an ``__init__.py`` in ``twisted/`` are not."""
     names = zipfile.ZipFile(wheel).namelist()
@@ -165,7 +202,7 @@ def test_wheel_has_what_runs_and_nothing_else(wheel):
     in_tree = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "mizu").rglob("*")
-        if path.is_file() and path.suffix != ".pyc" and path.name != "dropin.cache"
+        if path.is_file() and path.suffix not in {".c", ".pyc", ".so"} and path.name != "dropin.cache"
     }
     assert "mizu/store/schema/0001_init.sql" in in_tree
     assert in_tree - set(names) == set()

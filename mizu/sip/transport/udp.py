@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorSocket
 from twisted.logger import Logger
 from twisted.protocols import sip
 
+from mizu import native
 from mizu.config import LimitsConfig
 from mizu.errors import MizuError
 from mizu.sip.message import Request, Response
@@ -36,6 +37,7 @@ _FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
 KEEPALIVE_BYTES = 4
 
 MAX_DATAGRAM_BYTES = 65_535
+_compiled = native.messages
 
 
 class CannotListen(MizuError):
@@ -186,9 +188,13 @@ class DatagramTransport(sip.Base):
 
     def _stamp(self, request: Request, addr: tuple[str, int], size_bytes: int) -> UdpFlow:
         """Put the source into the top Via (18.2.1, RFC 3581); the flow that answers it (18.2.2)."""
+        most = size_bytes * 3 // 2
+        if _compiled is not None:
+            to_port = _compiled.stamp(request, addr[0], addr[1])
+            if to_port is not None:
+                return UdpFlow(self, addr, None if to_port == addr[1] else (addr[0], to_port), most)
         request.stamp_source(addr[0], addr[1])
         via = request.via
-        most = size_bytes * 3 // 2
         if via.rport is None:
             port = via.port or sip.PORT
             if port != addr[1]:

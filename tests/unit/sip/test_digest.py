@@ -18,6 +18,8 @@ from mizu.sip.digest import (
     strongest,
 )
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 RFC7616 = (
     'Digest username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm={algorithm}, '
     'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc=00000001, '

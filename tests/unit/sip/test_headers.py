@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from mizu.sip.grammar import BadMessage
 from mizu.sip.headers import CSeq, NameAddr, Via
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 
 @pytest.mark.parametrize(
     ("value", "display", "uri", "params"),

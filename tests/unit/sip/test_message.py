@@ -7,6 +7,8 @@ from mizu.sip.message import Request, Response
 from mizu.sip.names import canonical_name, header_key, reason_phrase
 from mizu.sip.parser import parse_datagram
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 
 def invite(*extra: tuple[str, str], via: str = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;rport") -> Request:
     return Request(

@@ -10,6 +10,8 @@ from mizu.sip.names import COMPACT
 from mizu.sip.parser import PING, PONG, BadMessage, Limits, StreamFramer, parse_datagram
 from mizu.sip.slowparse import parse_slowly
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 BASIC = {
     "Via": "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;rport",
     "Max-Forwards": "70",

@@ -8,6 +8,8 @@ from mizu.sip.sdp import Sdp
 from mizu.sip.uas import refuse
 from mizu.sip.uri import SipUri
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 
 def message(
     uri: str = "sip:[2001:db8::10]",

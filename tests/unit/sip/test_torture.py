@@ -13,6 +13,8 @@ from mizu.sip.message import Message, Request, Response
 from mizu.sip.parser import BadMessage, Limits, StreamFramer, parse_datagram
 from mizu.sip.uas import refuse
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 DATA = Path(__file__).parents[2] / "data" / "rfc4475"
 ACCEPT, SILENCE = "accept", "silence"
 METHODS = (

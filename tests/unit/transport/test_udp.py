@@ -15,6 +15,8 @@ from mizu.sip.message import Request
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.udp import DatagramTransport, _set_buffers
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 PHONE = ("127.0.0.1", 5070)
 STRANGER = ("192.0.2.66", 666)
 

@@ -1,0 +1,274 @@
+/*
+ * Many datagrams with one system call: recvmmsg and sendmmsg, on a socket that does not block.
+ *
+ * Optional: without it a datagram is taken and sent at a time. See mizu/native.py.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define BATCH 32
+#define DATAGRAM_BYTES 65536
+/* Not a power of two: the beginnings of all of them would fall on the same few lines of the cache. */
+#define STRIDE (DATAGRAM_BYTES + 4096 + 192)
+#define HOSTS 512 /* addresses whose text is kept */
+
+typedef union {
+    struct sockaddr any;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+} Address;
+
+static char *buffers; /* used only between recvmmsg and the copies, by whoever holds the interpreter's lock */
+static struct {
+    uint32_t address;
+    PyObject *text;
+} hosts[HOSTS];
+
+static PyObject *
+host_of(const Address *from)
+{
+    char text[INET6_ADDRSTRLEN];
+    unsigned at;
+
+    if (from->any.sa_family == AF_INET6) {
+        if (inet_ntop(AF_INET6, &from->six.sin6_addr, text, sizeof text) == NULL)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        return PyUnicode_FromString(text);
+    }
+    at = ntohl(from->four.sin_addr.s_addr);
+    at = (at ^ (at >> 9) ^ (at >> 18)) % HOSTS;
+    if (hosts[at].text == NULL || hosts[at].address != from->four.sin_addr.s_addr) {
+        PyObject *made;
+        if (inet_ntop(AF_INET, &from->four.sin_addr, text, sizeof text) == NULL)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        made = PyUnicode_FromString(text);
+        if (made == NULL)
+            return NULL;
+        Py_XSETREF(hosts[at].text, made);
+        hosts[at].address = from->four.sin_addr.s_addr;
+    }
+    return Py_NewRef(hosts[at].text);
+}
+
+/* (data, (host, port)) */
+static PyObject *
+received(const char *data, unsigned size, const Address *from)
+{
+    PyObject *whole = PyTuple_New(2), *where = PyTuple_New(2), *bytes, *host, *port;
+
+    bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    host = bytes == NULL ? NULL : host_of(from);
+    port = PyLong_FromLong(ntohs(from->any.sa_family == AF_INET6 ? from->six.sin6_port : from->four.sin_port));
+    if (whole == NULL || where == NULL || bytes == NULL || host == NULL || port == NULL) {
+        Py_XDECREF(whole);
+        Py_XDECREF(where);
+        Py_XDECREF(bytes);
+        Py_XDECREF(host);
+        Py_XDECREF(port);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(where, 0, host);
+    PyTuple_SET_ITEM(where, 1, port);
+    PyTuple_SET_ITEM(whole, 0, bytes);
+    PyTuple_SET_ITEM(whole, 1, where);
+    return whole;
+}
+
+PyDoc_STRVAR(receive_doc,
+             "receive(fd: int) -> list[tuple[bytes, tuple[str, int]]]\n\n"
+             "What waits at a socket, BATCH datagrams at most, each with its sender.\n\n"
+             ":raise OSError: as recvfrom, BlockingIOError when nothing waits.");
+
+static PyObject *
+receive(PyObject *self, PyObject *arg)
+{
+    struct mmsghdr headers[BATCH];
+    struct iovec parts[BATCH];
+    Address from[BATCH];
+    int fd = PyObject_AsFileDescriptor(arg), count, i;
+    PyObject *all;
+
+    if (fd < 0)
+        return NULL;
+    if (buffers == NULL && (buffers = PyMem_RawMalloc((size_t)BATCH * STRIDE)) == NULL)
+        return PyErr_NoMemory();
+    memset(headers, 0, sizeof headers);
+    for (i = 0; i < BATCH; i++) {
+        parts[i].iov_base = buffers + (size_t)i * STRIDE;
+        parts[i].iov_len = DATAGRAM_BYTES;
+        from[i].any.sa_family = AF_UNSPEC;
+        headers[i].msg_hdr.msg_name = &from[i];
+        headers[i].msg_hdr.msg_namelen = sizeof from[i];
+        headers[i].msg_hdr.msg_iov = &parts[i];
+        headers[i].msg_hdr.msg_iovlen = 1;
+    }
+    count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT, NULL);
+    if (count < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    all = PyList_New(0);
+    for (i = 0; all != NULL && i < count; i++) {
+        PyObject *one;
+        int family = from[i].any.sa_family;
+        if (family != AF_INET && family != AF_INET6)
+            continue;
+        one = received(parts[i].iov_base, headers[i].msg_len, &from[i]);
+        if (one == NULL || PyList_Append(all, one) < 0)
+            Py_CLEAR(all);
+        Py_XDECREF(one);
+    }
+    return all;
+}
+
+/* The address to send to. 0, or an errno. */
+static int
+address_of(PyObject *where, int family, Address *to, socklen_t *size)
+{
+    PyObject *host, *number;
+    const char *text;
+    long port;
+
+    memset(to, 0, sizeof *to);
+    if (!PyTuple_Check(where) || PyTuple_GET_SIZE(where) < 2)
+        return EINVAL;
+    host = PyTuple_GET_ITEM(where, 0);
+    number = PyTuple_GET_ITEM(where, 1);
+    if (!PyUnicode_Check(host) || !PyLong_Check(number))
+        return EINVAL;
+    port = PyLong_AsLong(number);
+    text = PyUnicode_AsUTF8(host);
+    if (text == NULL || (port == -1 && PyErr_Occurred())) {
+        PyErr_Clear();
+        return EINVAL;
+    }
+    if (port < 0 || port > 65535)
+        return EINVAL;
+    to->any.sa_family = (sa_family_t)family;
+    if (family == AF_INET6) {
+        to->six.sin6_port = htons((uint16_t)port);
+        *size = sizeof to->six;
+        return inet_pton(AF_INET6, text, &to->six.sin6_addr) == 1 ? 0 : EAFNOSUPPORT;
+    }
+    to->four.sin_port = htons((uint16_t)port);
+    *size = sizeof to->four;
+    return inet_pton(AF_INET, text, &to->four.sin_addr) == 1 ? 0 : EAFNOSUPPORT;
+}
+
+/* Note that the message of that index was refused. */
+static int
+note(PyObject *failed, Py_ssize_t index, int number)
+{
+    PyObject *pair = Py_BuildValue("(ni)", index, number);
+    int result = pair == NULL ? -1 : PyList_Append(failed, pair);
+
+    Py_XDECREF(pair);
+    return result;
+}
+
+/* Up to BATCH messages that have an address. 0, or -1 with an exception. */
+static int
+send_some(int fd, struct mmsghdr *headers, const Py_ssize_t *index, unsigned count, PyObject *failed)
+{
+    unsigned done = 0;
+
+    while (done < count) {
+        int sent = sendmmsg(fd, headers + done, count - done, MSG_DONTWAIT);
+        if (sent > 0) {
+            done += (unsigned)sent;
+            continue;
+        }
+        if (sent < 0 && errno == EINTR)
+            continue;
+        /* it is the first one that was refused; those after it may still go */
+        if (note(failed, index[done], sent < 0 ? errno : EIO) < 0)
+            return -1;
+        done++;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(send_doc,
+             "send(fd: int, family: int, messages: list[tuple[bytes, tuple[str, int], object]])\n"
+             "    -> list[tuple[int, int]]\n\n"
+             "Send each to its address, in order. Never waits.\n\n"
+             ":return: index and errno of each that the system refused.");
+
+static PyObject *
+send_all(PyObject *self, PyObject *args)
+{
+    struct mmsghdr headers[BATCH];
+    struct iovec parts[BATCH];
+    Address to[BATCH];
+    Py_ssize_t index[BATCH], i;
+    PyObject *messages, *failed;
+    int fd, family;
+    unsigned count = 0;
+
+    if (!PyArg_ParseTuple(args, "iiO!", &fd, &family, &PyList_Type, &messages))
+        return NULL;
+    failed = PyList_New(0);
+    if (failed == NULL)
+        return NULL;
+    memset(headers, 0, sizeof headers);
+    for (i = 0; i < PyList_GET_SIZE(messages); i++) {
+        PyObject *message = PyList_GET_ITEM(messages, i), *data;
+        socklen_t size = 0;
+        int wrong;
+        if (!PyTuple_Check(message) || PyTuple_GET_SIZE(message) < 2 || !PyBytes_Check(PyTuple_GET_ITEM(message, 0))) {
+            PyErr_SetString(PyExc_TypeError, "send: (bytes, (host, port), ...) are wanted");
+            goto failed;
+        }
+        data = PyTuple_GET_ITEM(message, 0);
+        wrong = address_of(PyTuple_GET_ITEM(message, 1), family, &to[count], &size);
+        if (wrong != 0) {
+            if (note(failed, i, wrong) < 0)
+                goto failed;
+            continue;
+        }
+        parts[count].iov_base = PyBytes_AS_STRING(data);
+        parts[count].iov_len = (size_t)PyBytes_GET_SIZE(data);
+        headers[count].msg_hdr.msg_name = &to[count];
+        headers[count].msg_hdr.msg_namelen = size;
+        headers[count].msg_hdr.msg_iov = &parts[count];
+        headers[count].msg_hdr.msg_iovlen = 1;
+        index[count++] = i;
+        if (count == BATCH) {
+            if (send_some(fd, headers, index, count, failed) < 0)
+                goto failed;
+            count = 0;
+        }
+    }
+    if (send_some(fd, headers, index, count, failed) < 0)
+        goto failed;
+    return failed;
+failed:
+    Py_DECREF(failed);
+    return NULL;
+}
+
+static PyMethodDef functions[] = {
+    {"receive", receive, METH_O, receive_doc},
+    {"send", send_all, METH_VARARGS, send_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "mizu._datagrams", "Many datagrams with one system call.", -1, functions, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC
+PyInit__datagrams(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+
+    if (module != NULL && PyModule_AddIntConstant(module, "BATCH", BATCH) < 0)
+        Py_CLEAR(module);
+    return module;
+}

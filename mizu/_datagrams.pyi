@@ -1,0 +1,6 @@
+BATCH: int
+
+def receive(fd: int, /) -> list[tuple[bytes, tuple[str, int]]]: ...
+def send(
+    fd: int, family: int, messages: list[tuple[bytes, tuple[str, int], object]], /
+) -> list[tuple[int, int]]: ...
