@@ -75,6 +75,11 @@ class Counts:
         self.unexpected = 0  #: inputs a machine has no row for; anything but 0 is a fault of ours
 
 
+#: Challenges, and what a request of no dialog gets: who hears this has proved nothing, perhaps not even his
+#: address, so it is neither much longer than what he sent nor repeated.
+UNPROVEN = frozenset((401, 407, 481))
+
+
 class Surroundings:
     """What all transactions of one layer share."""
 
@@ -209,12 +214,12 @@ class ServerTransaction(Machine):
         17.2.2); a 2xx to INVITE may be sent again and again (13.3.1.4).
         """
         status = response.status
-        wire = self._shared.fitted(response, self.flow) if status == 481 else response.to_bytes()
+        wire = self._shared.fitted(response, self.flow) if status in UNPROVEN else response.to_bytes()
         self.answer(status, wire)
 
     def answer(self, status: int, wire: bytes, to_tag: str = "") -> None:
         """
-        :meth:`respond` with bytes. Not for 481, which may have to be made smaller for who is not known.
+        :meth:`respond` with bytes. Not for :data:`UNPROVEN`, which may have to be made smaller.
 
         :param to_tag: of the response; matters for an INVITE.
         """
@@ -329,9 +334,8 @@ class InviteServer(ServerTransaction):
         shared = self._shared
         now_s = shared.now()
         self._until_s = now_s + shared.timers.h_s
-        # Who sends a request of no dialog has proved nothing, perhaps not even his address: one answer for
-        # each copy of it. He repeats it himself as long as he hears nothing.
-        once = self.flow.reliable or answer[0] == 481
+        # One answer for each copy: who is told this repeats it himself as long as he hears nothing.
+        once = self.flow.reliable or answer[0] in UNPROVEN
         self._interval_s = shared.timers.h_s if once else shared.timers.g_s
         self._deadline = shared.deadlines.at(min(now_s + self._interval_s, self._until_s), self._due)
 

@@ -76,9 +76,9 @@ def refuse(tx: ServerTransaction) -> None:
     tx.respond(tx.request.reply(481))
 
 
-def test_D2_the_refusal_of_a_request_of_no_dialog_is_not_repeated_by_itself() -> None:
-    """A forged INVITE with a To tag gets one 481 for each copy; other refusals are repeated until the ACK."""
-    for status, sent in ((481, 1), (486, 11)):
+def test_D2_what_a_forged_INVITE_gets_is_not_repeated_by_itself() -> None:
+    """One challenge, or one 481, for each copy; other refusals are repeated until the ACK."""
+    for status, sent in ((401, 1), (407, 1), (481, 1), (486, 11)):
         rig = Rig(0)
         rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
         tx = rig.user.transactions[-1]
@@ -86,6 +86,31 @@ def test_D2_the_refusal_of_a_request_of_no_dialog_is_not_repeated_by_itself() ->
         rig.clock.run_until_idle()
         assert rig.flow.summary == [str(status)] * sent
         assert len(rig.layer) == 0
+
+
+def test_D2_each_copy_of_a_challenged_INVITE_gets_the_challenge_again() -> None:
+    """So a client whose challenge was lost gets it all the same."""
+    rig = Rig(0)
+    for _ in range(3):
+        rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
+        if len(rig.user.transactions) == 1 and not rig.flow.summary:
+            tx = rig.user.transactions[-1]
+            tx.respond(tx.request.reply(407))
+    assert rig.flow.summary == ["407"] * 3
+    rig.clock.run_until_idle()
+    assert len(rig.layer) == 0
+
+
+def test_D2_a_challenge_of_a_transaction_is_no_longer_than_it_may_be() -> None:
+    """As one without a transaction: Server and Allow go, and all challenges but the shortest."""
+    rig = Rig(400)
+    rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
+    tx = rig.user.transactions[-1]
+    tx.respond(tx.request.reply(401, fields=[*CHALLENGES, ("Server", "mizu"), ("Allow", "INVITE, ACK, BYE")]))
+    rig.clock.run_until_idle()
+    assert [len(sent) <= 400 for sent in rig.flow.sent] == [True]
+    response = parse_datagram(rig.flow.sent[0])
+    assert response.get_all("www-authenticate") == [CHALLENGES[1][1]]
 
 
 @pytest.mark.parametrize("method", ["INVITE", "BYE"])
