@@ -137,10 +137,7 @@ def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> obje
             for row in result:
                 load.record(options.out, row)
         elif options.what == "compare":
-            result = load.search(setup, work, START[peer.name, work])
-            print(result, flush=True)
-            if isinstance(result, load.Result) and result.rates and work != "w1":
-                load.record(options.out, load.latency(setup, work, max(1, round(result.rate / 4))))
+            result = compared(options, setup, work)
         elif options.what == "rate":
             result = [load.trial(setup, work, options.rate, options.seconds) for _ in range(options.repeat)]
         elif options.what == "latency":
@@ -154,16 +151,47 @@ def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> obje
     return result
 
 
+def compared(options: argparse.Namespace, setup: load.Setup, work: str) -> load.Result:
+    """Rate and CPU, latencies at a quarter of that rate, and in a new process memory."""
+    load.warm_up(setup, work, options.users)
+    result = load.search(setup, work, START[setup.peer.name, work])
+    print(result, flush=True)
+    if not result.rates or work == "w1":
+        return result
+    result.latency = load.latency(setup, work, max(1, round(result.rate / 4)))
+    setup.peer.stop()
+    setup.peer.start()
+    if work == "w2":
+        count, rate = options.users, 1_000
+    else:
+        rate = min(100, max(1, round(result.rate / 4)))
+        count = min(options.count, 20 * rate)
+    result.kib_each = float(load.memory(setup, work, count, rate)["kib_each"])
+    return result
+
+
 def table(results: list[load.Result]) -> None:
     """Rates and their ratios: absolute figures change from machine to machine, ratios much less."""
     ours = {result.work: result for result in results if result.peer == "mizu"}
-    print(f"\n{'work':9} {'peer':9} {'rate /s':>9} {'us/op':>7} {'db us/op':>9} {'mizu/peer':>10}")
+    print(
+        f"\n{'work':9} {'peer':9} {'rate /s':>9} {'mizu/peer':>10} {'us/op':>7} {'db us/op':>9} "
+        f"{'KiB each':>9}  p50 / p99 ms at a quarter of the rate"
+    )
     for result in results:
         mine = ours.get(result.work.removesuffix("noauth"))
         ratio = f"{mine.rate / result.rate:.2f}" if mine and result.rate else "-"
         server = f"{load.statistics.median(result.server_us):.0f}" if result.rates else "-"
         database = f"{load.statistics.median(result.db_us):.0f}" if result.rates else "-"
-        print(f"{result.work:9} {result.peer:9} {result.rate:9.0f} {server:>7} {database:>9} {ratio:>10}")
+        kib = f"{result.kib_each:.1f}" if result.kib_each is not None else "-"
+        steps = ", ".join(
+            f"{name} {step['p50_ms']:.1f} / {step['p99_ms']:.1f}"
+            for name, step in result.latency.items()
+            if isinstance(step, dict)
+        )
+        print(
+            f"{result.work:9} {result.peer:9} {result.rate:9.0f} {ratio:>10} {server:>7} {database:>9} "
+            f"{kib:>9}  {steps}"
+        )
 
 
 if __name__ == "__main__":
