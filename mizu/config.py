@@ -77,7 +77,6 @@ class LimitsConfig(Section):
     nonces: int = setting(200_000, "nonces whose nc is remembered", least=1)
     dns_cache: int = setting(10_000, "cached DNS answers", least=1)
     auth_cache: int = setting(200_000, "cached authorization answers", least=0)
-    messages_per_s_per_address: int = setting(0, "token bucket before parsing; 0: off", least=0)
     trace_messages: int = setting(1000, "messages kept by trace", least=0)
 
 

@@ -92,15 +92,15 @@ class Node:
         )
         self._gate = Gate(
             message_bytes=limits.message_bytes,
-            rate_per_s=limits.messages_per_s_per_address,
             now=clock.mono_s,
             banned=doorman.bans.addresses,
             trusted=doorman.trusted,
             doubtful=doorman.bans.doubtful,
+            known=doorman.is_known_host,
             agents=doorman.bans.agents,
             proves=self._was_sent_to,
         )
-        doorman.tell_scanners(self._gate.know_scanners)
+        doorman.steer(self._gate)
         self._transports = TransportTable(
             reactor,
             self._gate,

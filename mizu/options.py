@@ -492,6 +492,18 @@ GUARD_OPTIONS = (
         group="guard",
     ),
     OptionSpec(
+        "guardrate",
+        "int",
+        0,
+        "Messages from one address that are read in a second, twice as many in a burst; the others are "
+        "dropped. guardknownfactor times as many from known addresses, any number from the white list; "
+        "0: any number from everybody.",
+        unit="messages/s",
+        least=0,
+        most=1_000_000,
+        group="guard",
+    ),
+    OptionSpec(
         "guardscanners",
         "list",
         ("friendly-scanner", "sipvicious", "sundayddr", "sipcli", "sip-scan", "sipscan", "iwar", "pplsip"),

@@ -4,7 +4,7 @@ The rest of the server tells it what senders did (``login_failed``, ``challenged
 gate in front of the parser asks its tables; what operators want of it is in ``mizu.guard.desk``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from mizu.errors import BadRequest, StoreBusy
 from mizu.guard.addresses import Target, normal_host, parse_target
 from mizu.guard.bans import GUARD, Ban, BanList
+from mizu.guard.filter import Gate
 from mizu.guard.known import KnownHosts
 from mizu.guard.rules import rules_of
 from mizu.guard.table import AddressTable
@@ -58,7 +59,7 @@ class Doorman:
         self._clock = clock
         self._registered_at = registered_at
         self.exports: Sequence[IBanExport] = exports
-        self._on_scanners: Callable[[Iterable[str]], None] = lambda names: None
+        self._gate: Gate | None = None
         self.bans = BanList(limit)
         self.trusted = AddressTable()
         self.peers = AddressTable()
@@ -125,7 +126,12 @@ class Doorman:
     def is_known(self, flow: "Flow") -> bool:
         """Was somebody authenticated there lately, or is it trusted? Then the address is no forged one."""
         host = flow.remote[0]
-        return self.known.has(host, self._clock.mono_s()) or host in self.trusted or host in self.peers
+        return self.is_known_host(host) or host in self.trusted
+
+    def is_known_host(self, host: str) -> bool:
+        """Was somebody authenticated there lately, or is it a trunk's? Such a host may fail more often."""
+        host = normal_host(host)
+        return self.known.has(host, self._clock.mono_s()) or host in self.peers
 
     def _note(self, offence: Offence, flow: "Flow", *, proven: bool) -> None:
         host, port = flow.remote
@@ -135,8 +141,7 @@ class Doorman:
         host = normal_host(host)
         if host in self.trusted:
             return
-        now_s = self._clock.mono_s()
-        known = self.known.has(host, now_s) or host in self.peers
+        now_s, known = self._clock.mono_s(), self.is_known_host(host)
         try:
             verdict = self.watch.note(offence, host, port, now_s, proven=proven, known=known)
         except BadRequest:
@@ -236,12 +241,17 @@ class Doorman:
         for target in self._targets("guardpeers"):
             self.peers.add(target)
         self._fill_trusted()
-        self._on_scanners(self._options.get("guardscanners"))
+        self._instruct()
 
-    def tell_scanners(self, told: Callable[[Iterable[str]], None]) -> None:
-        """Call ``told`` with the words of the option ``guardscanners``, now and whenever they change."""
-        self._on_scanners = told
-        told(self._options.get("guardscanners"))
+    def steer(self, gate: Gate) -> None:
+        """Tell the gate what the options say about scanners and rates, now and whenever they change."""
+        self._gate = gate
+        self._instruct()
+
+    def _instruct(self) -> None:
+        if self._gate is not None:
+            self._gate.know_scanners(self._options.get("guardscanners"))
+            self._gate.limit_rate(self.rules.rate, self.rules.known_factor)
 
     def _targets(self, option: str) -> list[Target]:
         found = []

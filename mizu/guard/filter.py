@@ -26,6 +26,10 @@ def _proves_nothing(nonce: str, host: str) -> bool:
     return False
 
 
+def _nobody_is_known(host: str) -> bool:
+    return False
+
+
 class Gate:
     """
     The checks in front of the parser, in the order of their price.
@@ -39,20 +43,20 @@ class Gate:
         self,
         *,
         message_bytes: int,
-        rate_per_s: float = 0,
         now: Callable[[], float],
         banned: Container[str] = frozenset(),
         trusted: Container[str] = frozenset(),
         doubtful: Container[str] = frozenset(),
+        known: Callable[[str], bool] = _nobody_is_known,
         agents: Container[tuple[str, int]] = frozenset(),
         proves: Callable[[str, str], bool] = _proves_nothing,
         addresses_max: int = 100_000,
     ) -> None:
         """
         :param message_bytes: largest message.
-        :param rate_per_s: messages a second from one sender; 0: any number.
         :param now: monotonic seconds.
         :param doubtful: banned for what somebody else may have sent: who proves himself comes through.
+        :param known: whether this address may send more than others.
         :param proves: whether a nonce was sent to an address (nonce, address).
         :param addresses_max: senders whose rate is known at a time.
         """
@@ -62,8 +66,12 @@ class Gate:
         self._trusted = trusted
         self._doubtful = doubtful
         self._agents = agents
+        self._known = known
         self._proves = proves
-        self._buckets = TokenBuckets(rate_per_s, limit=addresses_max) if rate_per_s > 0 else None
+        self._addresses_max = addresses_max
+        self._rates = (0.0, 1)
+        self._buckets: TokenBuckets | None = None
+        self._more: TokenBuckets | None = None  # for those who are known, when the others are empty
         self._scanners: tuple[bytes, ...] = ()
         self._judged: dict[bytes, bool] = {}  # User-Agent line -> is it a scanner's; peers repeat themselves
         self.dropped = dict.fromkeys(("banned", "size", "first_byte", "rate", "scanner", "connection"), 0)
@@ -73,6 +81,18 @@ class Gate:
         """Drop what has one of these words in its User-Agent, from now on. None: nothing is looked for."""
         self._scanners = tuple([name.lower().encode() for name in names if name])
         self._judged = {}
+
+    def limit_rate(self, rate_per_s: float, known_factor: int = 1) -> None:
+        """
+        From now on let so many messages a second through from one sender, from known ones ``known_factor``
+        times as many; 0: any number. Every sender begins anew when that is a change.
+        """
+        if (rate_per_s, known_factor) == self._rates:
+            return
+        self._rates = (rate_per_s, known_factor)
+        more = rate_per_s * (known_factor - 1)
+        self._buckets = TokenBuckets(rate_per_s, limit=self._addresses_max) if rate_per_s > 0 else None
+        self._more = TokenBuckets(more, limit=self._addresses_max) if more > 0 else None
 
     def admit(self, host: str, size_bytes: int, first: bytes, port: int = 0) -> bool:
         """
@@ -140,7 +160,10 @@ class Gate:
 
     def _in_time(self, host: str) -> bool:
         assert self._buckets is not None
-        if host in self._trusted or self._buckets.take(rate_key(host), self._now()):
+        key, now_s = rate_key(host), self._now()
+        if host in self._trusted or self._buckets.take(key, now_s):
+            return True
+        if self._more is not None and self._known(host) and self._more.take(key, now_s):
             return True
         self.dropped["rate"] += 1
         return False

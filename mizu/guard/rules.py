@@ -28,6 +28,7 @@ class Rules:
     account_fails: int = 20  #: wrong passwords of one account; 0: accounts are not slowed down
     account_window_s: float = 600.0
     account_pause_s: float = 5.0
+    rate: int = 0  #: messages a second of one address before they are parsed; 0: any number
 
 
 def option_name(field: str) -> str:

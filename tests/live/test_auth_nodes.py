@@ -1,5 +1,6 @@
 """Two servers on one database: what is changed at one is known at the other, notified or not."""
 
+import socket
 import time
 
 import pytest
@@ -20,6 +21,11 @@ BEGIN
     {notify}
 END $$"""
 NOTIFY = "PERFORM pg_notify('mizu', topics || ':' || k) FROM unnest(keys) k;"
+
+OPTIONS = (
+    b"OPTIONS sip:mizu.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.2.0.5;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+    b"From: <sip:a@mizu.test>;tag=1\r\nTo: <sip:mizu.test>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"
+)
 
 pytestmark = pytest.mark.limit(120)
 
@@ -177,3 +183,26 @@ def test_a_change_of_groups_drops_what_the_other_node_keeps(nodes, limit_s):
             within(limit_s + 0.5, command, lambda was=before: kept() == was - 1)
     finally:
         phone.close()
+
+
+def test_the_rate_of_an_address_holds_on_every_node(nodes, limit_s):
+    """Set at one node, it is held at the other, until it is reset."""
+    one, two = nodes
+
+    def dropped():
+        return two.status()["dropped"]["rate"]
+
+    def flooded():
+        before = dropped()
+        for _ in range(30):
+            flood.sendto(OPTIONS, two.address("udp"))
+        time.sleep(0.05)
+        return dropped() > before
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+        flood.bind(("127.2.0.5", 0))
+        assert not flooded()
+        done(one.console("options set guardrate 2"))
+        within(limit_s + 0.5, "the rate", flooded)
+        done(one.console("options reset guardrate"))
+        within(limit_s + 0.5, "no rate", lambda: not flooded())

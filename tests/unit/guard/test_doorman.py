@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
 from mizu.guard.desk import Desk
 from mizu.guard.doorman import Doorman
+from mizu.guard.filter import Gate
 from mizu.options import Options
 from mizu.testing import FakeClock
 from mizu.testing.bans import MemoryBanStore, RecordingExport
@@ -359,3 +360,34 @@ def test_a_sender_without_an_address_is_nobody(post: Post) -> None:
     """A Unix socket cannot be banned."""
     post.junk("/run/mizu.sock", 1000, reliable=True)
     assert post.banned == {}
+
+
+def test_rate_and_scanners_of_the_gate_follow_the_options() -> None:
+    """At once; known addresses and trunks may send more, the white list anything."""
+    post = Post()
+    gate = Gate(
+        message_bytes=1000,
+        now=post.clock.mono_s,
+        trusted=post.door.trusted,
+        known=post.door.is_known_host,
+    )
+    post.door.steer(gate)
+
+    def passing(host: str) -> int:
+        return sum(
+            gate.admit(host, 100, b"OPTIONS sip:a@b SIP/2.0\r\nUser-Agent: odd\r\n") for _ in range(300)
+        )
+
+    assert passing("192.0.2.1") == 300
+    post.set("guardrate", "5")
+    post.set("guardknownfactor", "3")
+    post.set("guardpeers", "192.0.2.2")
+    post.door.accepted(Flow("::ffff:192.0.2.3"), "alice")  # type: ignore[arg-type]
+    hosts = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "127.0.0.1")
+    assert [passing(host) for host in hosts] == [10, 30, 30, 300]
+    post.set("guardscanners", "odd")
+    post.clock.advance(10)
+    assert [passing(host) for host in hosts] == [0, 0, 0, 300]
+    done(post.options.reset("guardscanners"))
+    done(post.options.reset("guardrate"))
+    assert passing("192.0.2.1") == 300

@@ -31,8 +31,9 @@ def test_only_what_can_begin_a_message_passes():
 
 
 def test_the_rate_of_an_address_is_held():
-    """``limits.messages_per_s_per_address``; others do not notice."""
-    gate = make(rate_per_s=5)
+    """Option ``guardrate``; others do not notice."""
+    gate = make()
+    gate.limit_rate(5)
     assert sum(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(100)) == 10
     assert gate.admit("192.0.2.2", 100, MESSAGE)
     gate.time[0] = 1.0
@@ -42,8 +43,32 @@ def test_the_rate_of_an_address_is_held():
 
 def test_no_rate_means_any_rate():
     """0 switches the buckets off."""
-    gate = make(rate_per_s=0)
+    gate = make()
+    gate.limit_rate(1)
+    assert not all(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(1000))
+    gate.limit_rate(0)
     assert all(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(1000))
+
+
+def test_the_same_rate_said_again_changes_nothing():
+    """Nobody gets a full bucket because another option was set."""
+    gate = make()
+    gate.limit_rate(5, 2)
+    assert sum(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(100)) == 10
+    gate.limit_rate(5, 2)
+    assert not gate.admit("192.0.2.1", 100, MESSAGE)
+    gate.limit_rate(6, 2)
+    assert sum(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(100)) == 12
+
+
+def test_known_senders_may_be_faster():
+    """Trunks, and where somebody was authenticated: the rate times a factor, but not any rate."""
+    gate = make(known=lambda host: host == "192.0.2.1")
+    gate.limit_rate(5, 10)
+    assert sum(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(1000)) == 100
+    assert sum(gate.admit("192.0.2.2", 100, MESSAGE) for _ in range(1000)) == 10
+    gate.time[0] = 1.0
+    assert sum(gate.admit("192.0.2.1", 100, MESSAGE) for _ in range(1000)) == 50
 
 
 def test_banned_senders_are_shut_out_everywhere():
@@ -59,7 +84,8 @@ def test_banned_senders_are_shut_out_everywhere():
 
 def test_trusted_senders_are_neither_banned_nor_slowed_down():
     """The white list wins over the ban list and the rate, not over the size."""
-    gate = make(banned={"192.0.2.7"}, trusted={"192.0.2.7"}, rate_per_s=1)
+    gate = make(banned={"192.0.2.7"}, trusted={"192.0.2.7"})
+    gate.limit_rate(1)
     assert all(gate.admit("192.0.2.7", 100, MESSAGE) for _ in range(100))
     assert gate.admit_connection("192.0.2.7")
     assert not gate.admit("192.0.2.7", 5000, MESSAGE)

@@ -129,8 +129,9 @@ def test_after_garbage_nothing_more_is_read(table, sink, options):
 
 
 def test_the_rate_limit_holds_on_streams(table, reactor, sink, options):
-    """A connection does not get around ``messages_per_s_per_address``."""
-    gate = Gate(message_bytes=65_535, rate_per_s=2, now=reactor.seconds)
+    """A connection does not get around the option ``guardrate``."""
+    gate = Gate(message_bytes=65_535, now=reactor.seconds)
+    gate.limit_rate(2)
     connection, _ = connect(table(gate))
     for _ in range(10):
         connection.dataReceived(options(proto="tcp"))
