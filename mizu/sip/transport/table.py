@@ -16,7 +16,8 @@ from mizu.sip.transport.reach import LocalAddresses, family_of, plain_host
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
 from mizu.sip.transport.tls import Certificates, load, self_signed
-from mizu.sip.transport.udp import CannotListen, DatagramTransport, UdpFlow, open_udp
+from mizu.sip.transport.udp import CannotListen, DatagramTransport, UdpFlow
+from mizu.sip.transport.udp_socket import open_udp
 
 __all__ = ["CannotListen", "ListenerInfo", "TransportTable", "parse_listener"]
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import InvalidAddressError
-from twisted.internet.interfaces import IReactorSocket
 from twisted.logger import Logger
 from twisted.protocols import sip
 
@@ -29,14 +28,17 @@ from mizu.sip.transport.reach import family_of
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
 
-#: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
-_FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
-
 #: What UDP senders use to keep a NAT binding open (RFC 5626 has STUN for that; nearly all phones send line
 #: ends or a zero byte). No SIP message is so short, and no answer is wanted.
 KEEPALIVE_BYTES = 4
 
 MAX_DATAGRAM_BYTES = 65_535
+
+#: So many messages wait for the end of a batch at most.
+BATCH_MESSAGES = 64
+#: A message, where to, and who hears of its failure.
+Outgoing = tuple[bytes, tuple[str, int], Callable[[str], None] | None]
+
 _compiled = native.messages
 
 
@@ -88,11 +90,18 @@ class UdpFlow:
 
     def send(self, data: bytes, on_error: Callable[[str], None] | None = None) -> None:
         """See :meth:`mizu.sip.flow.Flow.send`."""
-        self._udp.sent_bytes += len(data)
+        udp = self._udp
+        udp.sent_bytes += len(data)
+        batch = udp.batch
+        if batch is not None:
+            batch.append((data, self._to, on_error))
+            if len(batch) >= BATCH_MESSAGES:
+                udp.send_batch()
+            return
         try:
-            self._udp.sendto(data, self._to)
+            udp.sendto(data, self._to)
         except OSError as error:
-            self._udp.send_failed(self._to, error, on_error)
+            udp.send_failed(self._to, error, on_error)
 
     def alive(self) -> bool:
         """UDP has no end."""
@@ -133,8 +142,11 @@ class DatagramTransport(sip.Base):
         self._local_towards = local_towards
         self._admit = guard.admit
         self._trace: Trace | None = None
+        self._socket: Any = None
         self._socket_sendto: Callable[[bytes, tuple[str, int]], Any] = _closed
         self.sendto: Callable[[bytes, tuple[str, int]], Any] = _closed
+        #: what is sent while a batch of datagrams is handled; ``None``: messages leave at once
+        self.batch: list[Outgoing] | None = None
         self.host = ""  #: bound address
         self.port = 0  #: bound port
         self.listener = ""  #: ``udp:HOST:PORT``
@@ -153,12 +165,42 @@ class DatagramTransport(sip.Base):
         self.host, self.port = sock.getsockname()[:2]
         shown = f"[{self.host}]" if ":" in self.host else self.host
         self.listener = f"udp:{shown}:{self.port}"
+        self._socket = sock
         self._socket_sendto = sock.sendto
         self.trace(self._trace)
 
     def stopProtocol(self) -> None:
         """The port is closed."""
+        self.end_batch()
         self.sendto = self._socket_sendto = _closed
+
+    def begin_batch(self) -> None:
+        """Several datagrams come together: what is sent from now on waits for :meth:`end_batch`."""
+        if self._trace is None:
+            self.batch = []
+
+    def send_batch(self) -> None:
+        """Send what waits; the batch goes on."""
+        batch, self.batch = self.batch, []
+        if batch:
+            self._send_all(batch)
+
+    def end_batch(self) -> None:
+        """Send what waits, in its order. From now on messages leave at once."""
+        batch, self.batch = self.batch, None
+        if batch:
+            self._send_all(batch)
+
+    def _send_all(self, batch: "list[Outgoing]") -> None:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            refused = native.datagrams.send(self._socket.fileno(), family, batch)
+        except Exception:  # a message that is none: a bug of ours, which costs this batch
+            self._report.bug(f"udp:{self.host}:{self.port}")
+            return
+        for index, number in refused:
+            _, to, on_error = batch[index]
+            self.send_failed(to, OSError(number, os.strerror(number)), on_error)
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """One datagram: keepalive, nothing, or one message. Never raises."""
@@ -288,7 +330,7 @@ class DatagramTransport(sip.Base):
         self, to: tuple[str, int], error: OSError, on_error: Callable[[str], None] | None
     ) -> None:
         """The system refused a datagram; the transaction is told (17.1.4), nothing climbs."""
-        reason = _reason(error)
+        reason = reason_of(error)
         self._report.send_failed("udp", to[0], to[1], reason)
         if on_error is not None:
             try:
@@ -298,6 +340,7 @@ class DatagramTransport(sip.Base):
 
     def trace(self, trace: Trace | None) -> None:
         """Show every message to ``trace``; ``None``: to nobody, at no cost."""
+        self.end_batch()  # while somebody looks on, each message leaves at once
         self._trace = trace
         self.sendto = self._socket_sendto if trace is None else self._traced_sendto
 
@@ -319,65 +362,11 @@ class DatagramTransport(sip.Base):
         return closed
 
 
-def open_udp(
-    reactor: IReactorSocket,
-    protocol: DatagramTransport,
-    host: str,
-    port: int,
-    *,
-    buffer_bytes: int,
-    reuse_port: bool = False,
-) -> None:
-    """
-    Bind a socket and give it to the reactor.
-
-    The socket is ours so that it has large buffers from the start: with the system's default a burst
-    overflows it while the processor is idle.
-
-    :param port: 0 lets the system choose.
-    :param reuse_port: several processes share the port; the kernel keeps a source on one of them.
-    :raise CannotListen: with a sentence that says why.
-    """
-    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(kind, socket.SOCK_DGRAM) as sock:
-            if kind == socket.AF_INET6:
-                # IPv4 has its own listener: mapped addresses would make every check twice as hard.
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            _set_buffers(sock, buffer_bytes)
-            sock.setblocking(False)
-            sock.bind((host, port))
-            reactor.adoptDatagramPort(sock.fileno(), kind, protocol, MAX_DATAGRAM_BYTES)
-    except (OSError, OverflowError) as error:
-        raise CannotListen(f"udp:{host}:{port}: {_reason(error)}") from error
-
-
-def _set_buffers(sock: socket.socket, wanted_bytes: int) -> None:
-    """Set both buffers; say so when the kernel gives less."""
-    for option, name in ((socket.SO_RCVBUF, "receive"), (socket.SO_SNDBUF, "send")):
-        sock.setsockopt(socket.SOL_SOCKET, option, wanted_bytes)
-        # Linux doubles what it was asked for, for its own overhead, and reports the double.
-        if sock.getsockopt(socket.SOL_SOCKET, option) >= 2 * wanted_bytes:
-            continue
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, _FORCE[option], wanted_bytes)
-        except OSError:
-            DatagramTransport.log.warn(
-                "the kernel gives a {name} buffer of {got} bytes instead of {wanted}: bursts will lose "
-                "messages; raise net.core.{key} to {wanted}",
-                name=name,
-                got=sock.getsockopt(socket.SOL_SOCKET, option) // 2,
-                wanted=wanted_bytes,
-                key="rmem_max" if option == socket.SO_RCVBUF else "wmem_max",
-            )
-
-
 def _closed(data: bytes, to: tuple[str, int]) -> None:
     raise OSError(errno.EBADF, "the listener is closed")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What the system says of an error."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if isinstance(number, int) else str(error)

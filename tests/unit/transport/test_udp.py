@@ -13,7 +13,8 @@ from mizu.config import LimitsConfig
 from mizu.guard.filter import Gate
 from mizu.sip.message import Request
 from mizu.sip.transport.report import TransportReport
-from mizu.sip.transport.udp import DatagramTransport, _set_buffers
+from mizu.sip.transport.udp import DatagramTransport
+from mizu.sip.transport.udp_socket import _set_buffers
 
 pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
 

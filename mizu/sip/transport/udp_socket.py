@@ -1,0 +1,122 @@
+"""The socket of a UDP listener: its buffers, and reading it with few system calls.
+
+What waits at the socket is taken at once, and what is sent meanwhile leaves at once. That needs
+:data:`mizu.native.datagrams`; without it Twisted's own port takes and sends a datagram at a time.
+"""
+
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import IReactorFDSet, IReactorSocket
+from twisted.internet.udp import Port
+from twisted.logger import Logger
+
+from mizu import native
+from mizu.sip.transport.udp import MAX_DATAGRAM_BYTES, CannotListen, DatagramTransport, reason_of
+
+#: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
+_FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
+
+#: Nothing to read after all, or an ICMP message for something sent earlier: as Twisted's port has it.
+_NOTHING = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ECONNREFUSED})
+
+_compiled = native.datagrams
+_log = Logger()
+
+
+class BatchPort(Port):
+    """A UDP port whose protocol is told where a batch of datagrams begins and ends."""
+
+    protocol: DatagramTransport
+
+    def doRead(self) -> None:
+        """
+        Take one batch. What is left makes the socket readable again at once, so a flood on one listener
+        leaves the others and the timers their turn.
+        """
+        sock: socket.socket = self.socket
+        try:
+            batch = _compiled.receive(sock.fileno())
+        except OSError as error:
+            if error.errno in _NOTHING:
+                return
+            raise
+        protocol = self.protocol
+        protocol.begin_batch()
+        try:
+            for data, addr in batch:
+                try:
+                    protocol.datagramReceived(data, addr)
+                except BaseException:
+                    _log.failure("a datagram")
+        finally:
+            protocol.end_batch()
+
+
+def _adopt(
+    reactor: IReactorSocket, fd: int, family: socket.AddressFamily, protocol: DatagramTransport
+) -> None:
+    """Let the reactor read a bound socket (a copy of it)."""
+    if _compiled is None or not IReactorFDSet.providedBy(reactor):
+        reactor.adoptDatagramPort(fd, family, protocol, MAX_DATAGRAM_BYTES)
+        return
+    port: Any = BatchPort._fromListeningDescriptor(  # type: ignore[no-untyped-call]
+        reactor, fd, family, protocol, MAX_DATAGRAM_BYTES
+    )
+    port.startListening()
+
+
+def open_udp(
+    reactor: IReactorSocket,
+    protocol: DatagramTransport,
+    host: str,
+    port: int,
+    *,
+    buffer_bytes: int,
+    reuse_port: bool = False,
+) -> None:
+    """
+    Bind a socket and give it to the reactor.
+
+    The socket is ours so that it has large buffers from the start: with the system's default a burst
+    overflows it while the processor is idle.
+
+    :param port: 0 lets the system choose.
+    :param reuse_port: several processes share the port; the kernel keeps a source on one of them.
+    :raise CannotListen: with a sentence that says why.
+    """
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(kind, socket.SOCK_DGRAM) as sock:
+            if kind == socket.AF_INET6:
+                # IPv4 has its own listener: mapped addresses would make every check twice as hard.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _set_buffers(sock, buffer_bytes)
+            sock.setblocking(False)
+            sock.bind((host, port))
+            _adopt(reactor, sock.fileno(), kind, protocol)
+    except (OSError, OverflowError) as error:
+        raise CannotListen(f"udp:{host}:{port}: {reason_of(error)}") from error
+
+
+def _set_buffers(sock: socket.socket, wanted_bytes: int) -> None:
+    """Set both buffers; say so when the kernel gives less."""
+    for option, name in ((socket.SO_RCVBUF, "receive"), (socket.SO_SNDBUF, "send")):
+        sock.setsockopt(socket.SOL_SOCKET, option, wanted_bytes)
+        # Linux doubles what it was asked for, for its own overhead, and reports the double.
+        if sock.getsockopt(socket.SOL_SOCKET, option) >= 2 * wanted_bytes:
+            continue
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _FORCE[option], wanted_bytes)
+        except OSError:
+            _log.warn(
+                "the kernel gives a {name} buffer of {got} bytes instead of {wanted}: bursts will lose "
+                "messages; raise net.core.{key} to {wanted}",
+                name=name,
+                got=sock.getsockopt(socket.SOL_SOCKET, option) // 2,
+                wanted=wanted_bytes,
+                key="rmem_max" if option == socket.SO_RCVBUF else "wmem_max",
+            )

@@ -1,0 +1,299 @@
+"""Batches of datagrams on real loopback sockets: nothing is lost, turned around or told to the wrong one."""
+
+import errno
+import os
+import socket
+from typing import Any
+
+import pytest
+from twisted.internet.interfaces import IReactorFDSet
+from zope.interface import implementer
+
+from mizu import native
+from mizu.sip.transport import udp, udp_socket
+from mizu.sip.transport.udp import DatagramTransport
+from mizu.sip.transport.udp_socket import BatchPort, open_udp
+
+needs_compiled = pytest.mark.skipif(native.datagrams is None, reason="mizu._datagrams is not built here")
+
+
+@implementer(IReactorFDSet)
+class HandReactor:
+    """Reads when the test says so."""
+
+    def __init__(self) -> None:
+        self.ports: list[Any] = []
+
+    def addReader(self, port):
+        self.ports.append(port)
+
+    def removeReader(self, port):
+        if port in self.ports:
+            self.ports.remove(port)
+
+    def addWriter(self, port): ...
+    def removeWriter(self, port): ...
+    def removeAll(self): ...
+    def getReaders(self): ...
+    def getWriters(self): ...
+
+    def callLater(self, delay_s, function, *args):
+        self.later = lambda: function(*args)
+
+
+@pytest.fixture
+def listener(sink, guard, limits, clock):
+    """``listener("127.0.0.1")`` gives a port on a real socket and its transport."""
+    from mizu.sip.transport.report import TransportReport
+
+    made: list[Any] = []
+
+    def make(host: str = "127.0.0.1", kind: type = DatagramTransport) -> tuple[Any, Any]:
+        report = TransportReport(6, clock.seconds)
+        transport = kind(sink, guard, limits, report, lambda host, port, peer: (host, port))
+        transport.test_report = report
+        reactor = HandReactor()
+        open_udp(reactor, transport, host, 0, buffer_bytes=1_000_000)
+        made.append(reactor)
+        return reactor.ports[0], transport
+
+    yield make
+    for reactor in made:
+        for port in list(reactor.ports):
+            port.stopListening()
+            reactor.later()
+
+
+@pytest.fixture
+def phone():
+    """Makes bound sockets of phones."""
+    made: list[socket.socket] = []
+
+    def make(host: str = "127.0.0.1") -> socket.socket:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((host, 0))
+        sock.settimeout(2)
+        made.append(sock)
+        return sock
+
+    yield make
+    for sock in made:
+        sock.close()
+
+
+def received(sock: socket.socket) -> list[bytes]:
+    """All that waits at a socket."""
+    sock.setblocking(False)
+    found = []
+    try:
+        while True:
+            found.append(sock.recv(65_535))
+    except BlockingIOError:
+        return found
+
+
+@needs_compiled
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_batch_is_handled_in_order_and_answered_in_order(listener, phone, sink, options, host):
+    """More than one batch: every datagram once, each answer to its sender, nothing left waiting."""
+    port, transport = listener(host)
+    assert isinstance(port, BatchPort)
+    phones = [phone(host), phone(host)]
+    names = [f"call-{n}" for n in range(3 * native.datagrams.BATCH + 5)]
+    for n, name in enumerate(names):
+        via = f"SIP/2.0/UDP {'[::1]' if ':' in host else host}:9;rport;branch=z9hG4bK{n}"
+        phones[n % 2].sendto(options(call_id=name, via=via), (host, transport.port))
+
+    def answer(message, flow):
+        sink.messages.append(message)
+        flow.send(message.call_id.encode())
+        flow.send(b"again " + message.call_id.encode())
+
+    sink.message_received = answer
+    for _ in range(5):
+        port.doRead()  # the last one finds nothing
+    assert [m.call_id for m in sink.messages] == names
+    assert transport.batch is None
+    for which, sock in enumerate(phones):
+        wanted = [each for name in names[which::2] for each in (name.encode(), b"again " + name.encode())]
+        assert received(sock) == wanted
+    assert {m.flow.remote for m in sink.messages} == {sock.getsockname()[:2] for sock in phones}
+
+
+@needs_compiled
+def test_what_is_sent_in_a_batch_is_bounded(listener, phone, sink, options):
+    """One message that makes very many leave does not make them wait without end."""
+    port, transport = listener()
+    sock = phone()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
+    waited: list[int] = []
+
+    def flood(message, flow):
+        for n in range(500):
+            flow.send(b"%d" % n)
+            waited.append(len(transport.batch))
+
+    sink.message_received = flood
+    sock.sendto(options(), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert max(waited) < udp.BATCH_MESSAGES
+    assert received(sock) == [b"%d" % n for n in range(500)]
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    ("to", "size", "number"),
+    [
+        (("127.0.0.1", 9), 65_600, errno.EMSGSIZE),
+        (("::1", 9), 10, errno.EAFNOSUPPORT),
+        (("example.com", 9), 10, errno.EAFNOSUPPORT),
+        (("127.0.0.1", 70_000), 10, errno.EINVAL),
+        (("255.255.255.255", 9), 10, errno.EACCES),
+    ],
+)
+def test_the_failure_of_one_is_told_to_it_alone(listener, phone, sink, options, to, size, number):
+    """Those before and after it in the batch go out; it hears the system's reason, once."""
+    port, transport = listener()
+    sock = phone()
+    told: list[str] = []
+    others: list[str] = []
+
+    def answer(message, flow):
+        flow.send(b"before", others.append)
+        udp.UdpFlow(transport, to).send(b"x" * size, told.append)
+        udp.UdpFlow(transport, to).send(b"x" * size)
+        flow.send(b"after", others.append)
+
+    sink.message_received = answer
+    sock.sendto(options(), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert told == [os.strerror(number)]
+    assert others == []
+    assert received(sock) == [b"before", b"after"]
+
+
+@needs_compiled
+def test_a_full_socket_buffer_is_told(monkeypatch, listener, phone, sink, options):
+    """EAGAIN of some: they hear of it; what they do about it leaves at once."""
+    port, transport = listener()
+    sock = phone()
+    real = native.datagrams
+
+    class Full:
+        def send(self, fd, family, messages):
+            assert real.send(fd, family, [messages[0]]) == []
+            return [(n, errno.EAGAIN) for n in range(1, len(messages))]
+
+    monkeypatch.setattr(native, "datagrams", Full())
+    told: list[str] = []
+
+    def answer(message, flow):
+        flow.send(b"first", told.append)
+        flow.send(b"second", lambda reason: flow.send(b"instead of second", told.append))
+        flow.send(b"third", told.append)
+
+    sink.message_received = answer
+    sock.sendto(options(), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert told == [os.strerror(errno.EAGAIN)]
+    assert received(sock) == [b"first", b"instead of second"]
+
+
+@needs_compiled
+def test_a_receiver_that_raises_costs_nothing_of_the_batch(listener, phone, sink, options, clean_reactor):
+    """A bug in one message: the others of its batch are handled, and what was to be sent is sent."""
+
+    class Breaking(DatagramTransport):
+        def datagramReceived(self, datagram, addr):
+            super().datagramReceived(datagram, addr)
+            raise RuntimeError("a bug")
+
+    port, transport = listener(kind=Breaking)
+    sock = phone()
+    sink.answer = b"answer"
+    for n in range(3):
+        sock.sendto(options(call_id=str(n)), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert received(sock) == [b"answer"] * 3
+    assert [failure.type for failure in clean_reactor] == [RuntimeError] * 3
+    clean_reactor.clear()
+
+
+@needs_compiled
+def test_closing_while_a_batch_is_handled(listener, phone, sink, options):
+    """What was sent before leaves; what is sent after the end is told that it did not."""
+    port, transport = listener()
+    sock = phone()
+    told: list[str] = []
+
+    def answer(message, flow):
+        flow.send(b"early")
+        transport.close()
+        flow.send(b"late")
+        port.reactor.later()  # the port is gone now
+        flow.send(b"too late", told.append)
+        sink.message_received = lambda message, flow: flow.send(b"later still", told.append)
+
+    sink.message_received = answer
+    for _ in range(2):
+        sock.sendto(options(), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert received(sock) == [b"early", b"late"]
+    assert told == [os.strerror(errno.EBADF)] * 2
+
+
+@needs_compiled
+def test_a_trace_that_begins_in_a_batch_keeps_the_order(listener, phone, sink, options):
+    """From then on each message is seen when it leaves."""
+    port, transport = listener()
+    sock = phone()
+    seen: list[Any] = []
+
+    def answer(message, flow):
+        flow.send(b"unseen")
+        transport.trace(lambda *record: seen.append(record[4]))
+        flow.send(b"seen")
+
+    sink.message_received = answer
+    sock.sendto(options(), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert received(sock) == [b"unseen", b"seen"]
+    assert seen == [b"seen"]
+    sock.sendto(options(), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert [data[:7] for data in seen] == [b"seen", b"OPTIONS", b"unseen", b"seen"]
+
+
+@needs_compiled
+def test_datagrams_of_every_size_arrive_whole(listener, phone, guard):
+    """Empty, one byte, and the largest there is."""
+    got: list[bytes] = []
+
+    class Raw(DatagramTransport):
+        def datagramReceived(self, datagram, addr):
+            got.append(datagram)
+
+    port, transport = listener(kind=Raw)
+    sock = phone()
+    sizes = [0, 1, 1500, 65_507, 0, 9000]
+    for size in sizes:
+        sock.sendto(os.urandom(size), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert [len(each) for each in got] == sizes
+
+
+def test_without_the_compiled_part_twisted_reads_the_socket(monkeypatch, sink, guard, limits, clock):
+    """The same listener, a datagram at a time."""
+    from mizu.sip.transport.report import TransportReport
+
+    monkeypatch.setattr(udp_socket, "_compiled", None)
+    asked: list[Any] = []
+
+    class Reactor(HandReactor):
+        def adoptDatagramPort(self, fd, family, protocol, most_bytes):
+            asked.append((family, protocol, most_bytes))
+
+    report = TransportReport(6, clock.seconds)
+    transport = DatagramTransport(sink, guard, limits, report, lambda host, port, peer: (host, port))
+    open_udp(Reactor(), transport, "127.0.0.1", 0, buffer_bytes=65_536)
+    assert asked == [(socket.AF_INET, transport, 65_535)]
