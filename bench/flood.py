@@ -30,17 +30,21 @@ class Row:
     succeeded_part: float
     retransmitted_per_op: float
     server_cpu: float
+    p50_ms: float  #: REGISTER with credentials to 200
+    p99_ms: float
 
     def __str__(self) -> str:
         return (
             f"RESULT {self.peer} w5 {self.flood:7} asked {self.asked:6}/s sent {self.sent:7.0f}/s: "
             f"legitimate success {100 * self.succeeded_part:6.2f}% retransmitted/op "
-            f"{self.retransmitted_per_op:.3f} server cpu {self.server_cpu:.2f}"
+            f"{self.retransmitted_per_op:.3f} p50 {self.p50_ms:.1f} p99 {self.p99_ms:.1f} ms "
+            f"server cpu {self.server_cpu:.2f}"
         )
 
 
 def measure(setup: Setup, kinds: tuple[str, ...], rates: tuple[int, ...]) -> list[dict[str, Any]]:
     """No flood first, then every kind at every rate, each against a server that has banned nobody."""
+    load.warm_up(setup, "w2", LEGITIMATE_PER_S * setup.seconds)  # those that register below, once
     rows = [_one(setup, "none", 0)]
     for kind in kinds:
         for rate in rates:
@@ -55,15 +59,34 @@ def _one(setup: Setup, kind: str, rate: int) -> Row:
     flood = _Flood(setup, kind, rate) if rate else None
     time.sleep(LEAD_S)
     count = LEGITIMATE_PER_S * seconds
-    sipp = Sipp(setup, "register", LEGITIMATE_PER_S, count, deadline_s=seconds + 2, source=LEGITIMATE_SOURCE)
+    sipp = Sipp(
+        setup,
+        "register",
+        LEGITIMATE_PER_S,
+        count,
+        deadline_s=seconds + 2,
+        source=LEGITIMATE_SOURCE,
+        trace=True,
+    )
     before_s, began_s = procfs.cpu_s(peer.server_pids()), time.monotonic()
     time.sleep(seconds)
     cpu = (procfs.cpu_s(peer.server_pids()) - before_s) / (time.monotonic() - began_s)
     sipp.wait(seconds + 10)
     sent = flood.end() if flood is not None else 0.0
     totals = sipp.totals()
+    delays_ms = load.read_steps(sipp.messages).get("REGISTER->200", [])
     sipp.remove()
-    row = Row(peer.name, kind, rate, sent, totals["ok"] / count, totals["retransmitted"] / count, cpu)
+    row = Row(
+        peer=peer.name,
+        flood=kind,
+        asked=rate,
+        sent=sent,
+        succeeded_part=totals["ok"] / count,
+        retransmitted_per_op=totals["retransmitted"] / count,
+        server_cpu=cpu,
+        p50_ms=load.quantile(delays_ms, 0.5),
+        p99_ms=load.quantile(delays_ms, 0.99),
+    )
     print(row, flush=True)
     return row
 
@@ -88,7 +111,8 @@ class _Flood:
             )
             return
         host, port = setup.peer.address
-        command = [*load.pinned(setup.generator_cpu), sys.executable, "-m", "bench.flood"]
+        # It shares a processor with the SIPp whose delays are measured, and must not be what delays it.
+        command = ["nice", *load.pinned(setup.generator_cpu), sys.executable, "-m", "bench.flood"]
         self._process = subprocess.Popen(
             [*command, kind, str(rate), str(self._seconds), host, str(port)],
             stdout=subprocess.PIPE,
