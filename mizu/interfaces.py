@@ -215,6 +215,16 @@ class IBanExport(Interface):
         """The server stops."""
 
 
+class IWhiteListExport(Interface):
+    """Additionally provided by an :class:`IBanExport` that lets the white list through in any case."""
+
+    def whitelist(targets: Sequence[str]) -> None:
+        """
+        These addresses, networks and ranges ``a-b``, and no others, are never kept out. Told at the start,
+        before ``begin``, and whenever the white list changes; must not block.
+        """
+
+
 class IBanExportFactory(Interface):
     """The plugin: a cheap, stateless, named factory."""
 

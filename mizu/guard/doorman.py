@@ -22,7 +22,7 @@ from mizu.guard.known import KnownHosts
 from mizu.guard.rules import rules_of
 from mizu.guard.table import AddressTable
 from mizu.guard.watch import Offence, Verdict, Watch
-from mizu.interfaces import IBanExport, IClock
+from mizu.interfaces import IBanExport, IClock, IWhiteListExport
 from mizu.model import BanRecord, TrustedAddress
 from mizu.options import Options
 
@@ -190,20 +190,14 @@ class Doorman:
             return
         duration_s = None if ban.until_s == inf else max(1.0, ban.until_s - self.wall_s())
         for export in self.exports:
-            try:
-                export.ban(ban.target.text, duration_s)
-            except Exception:
-                _log.failure("a ban could not be exported")
+            self._tell(export.ban, ban.target.text, duration_s)
 
     def export_end(self, ban: Ban) -> None:
         """Tell the packet filters that a ban is over."""
         if ban.target.port or not ban.proven:
             return
         for export in self.exports:
-            try:
-                export.unban(ban.target.text)
-            except Exception:
-                _log.failure("the end of a ban could not be exported")
+            self._tell(export.unban, ban.target.text)
 
     def export_all(self) -> None:
         """Tell the packet filters of all bans there are."""
@@ -214,10 +208,13 @@ class Doorman:
             if ban.proven and not ban.target.port
         ]
         for export in self.exports:
-            try:
-                export.begin(bans)
-            except Exception:
-                _log.failure("the bans could not be exported")
+            self._tell(export.begin, bans)
+
+    def _tell(self, told: Callable[..., None], *what: object) -> None:
+        try:
+            told(*what)
+        except Exception:
+            _log.failure("an export of bans failed")
 
     def sweep(self) -> None:
         """Once a second: bans that are over."""
@@ -264,8 +261,12 @@ class Doorman:
 
     def _fill_trusted(self) -> None:
         self.trusted.clear()
-        for entry in (*self.trusted_by_option, *self.trusted_by_command):
-            self.trusted.add(parse_target(entry.target))
+        targets = [parse_target(one.target) for one in (*self.trusted_by_option, *self.trusted_by_command)]
+        for target in targets:
+            self.trusted.add(target)
+        for export in self.exports:
+            if IWhiteListExport.providedBy(export):
+                self._tell(export.whitelist, [target.text for target in targets])
 
     def ban_changed(self, target: str | None) -> None:
         """Another node, or this one, changed a ban; ``None``: any may have been."""

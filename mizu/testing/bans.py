@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from zope.interface import implementer
 
 from mizu.errors import StoreBusy
-from mizu.interfaces import IBanAdministration, IBanExport, IBanStore
+from mizu.interfaces import IBanAdministration, IBanExport, IBanStore, IWhiteListExport
 from mizu.model import BanRecord, TrustedAddress
 
 
@@ -59,12 +59,13 @@ class MemoryBanStore:
         return self.white.pop(target, None) is not None
 
 
-@implementer(IBanExport)
+@implementer(IBanExport, IWhiteListExport)
 class RecordingExport:
-    """``told`` has what it was told, in order."""
+    """``told`` has what it was told of bans, in order, ``white`` the white list."""
 
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
+        self.white: list[str] = []
 
     def ban(self, target: str, duration_s: float | None) -> None:
         self.told.append(("ban", target, None if duration_s is None else round(duration_s)))
@@ -74,6 +75,9 @@ class RecordingExport:
 
     def begin(self, bans: Sequence[tuple[str, float | None]]) -> None:
         self.told.append(("begin", [target for target, _ in bans]))
+
+    def whitelist(self, targets: Sequence[str]) -> None:
+        self.white = list(targets)
 
     def close(self) -> None:
         self.told.append(("close",))

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mizu.interfaces import IBanExport
+from mizu.interfaces import IBanExport, IWhiteListExport
 from mizu_ban_nftables import script
 
 PACE_S = 0.2  #: changes are gathered for so long
@@ -38,9 +38,9 @@ class _Run(ProcessProtocol):
         self._owner.ended(code == 0, self._errors.decode(errors="replace").strip() or f"exit code {code}")
 
 
-@implementer(IBanExport)
+@implementer(IBanExport, IWhiteListExport)
 class NftablesExport:
-    """See ``mizu.interfaces.IBanExport``."""
+    """See ``mizu.interfaces.IBanExport`` and ``IWhiteListExport``."""
 
     def __init__(self, settings: NftablesSettings, reactor: Any, log: Logger) -> None:
         self._settings = settings
@@ -48,8 +48,10 @@ class NftablesExport:
         self._log = log
         self._hosts: dict[str, float | None] = {}  # address to when its ban ends, by the reactor's clock
         self._networks: dict[str, None] = {}
+        self._white: tuple[str, ...] = ()
         self._changed: dict[str, None] = {}  # addresses to be told of
         self._networks_changed = False
+        self._white_changed = False
         self._anew = False
         self._timer: Any = None
         self._process: Any = None
@@ -86,6 +88,13 @@ class NftablesExport:
             self._networks_changed = True
         self._soon(PACE_S)
 
+    def whitelist(self, targets: Sequence[str]) -> None:
+        """See the interface."""
+        if tuple(targets) != self._white:
+            self._white = tuple(targets)
+            self._white_changed = True
+            self._soon(PACE_S)
+
     def close(self) -> None:
         """Stop telling. The sets stay until the next start or the end of their times."""
         self._closed = True
@@ -110,6 +119,9 @@ class NftablesExport:
             lines = script.begin(table, self._settings.ports)
             self._changed = dict.fromkeys(self._hosts)
             self._networks_changed = bool(self._networks)
+            self._white_changed = bool(self._white)
+        if self._white_changed:
+            lines += script.set_ranges(table, "white", self._white)
         for host in self._changed:
             if host in self._hosts:
                 until_s = self._hosts[host]
@@ -118,8 +130,9 @@ class NftablesExport:
             else:
                 lines += script.remove_host(table, host)
         if self._networks_changed:
-            lines += script.set_networks(table, self._networks)
-        self._anew, self._networks_changed, self._changed = False, False, {}
+            lines += script.set_ranges(table, "nets", self._networks)
+        self._anew = self._networks_changed = self._white_changed = False
+        self._changed = {}
         self._run("\n".join(lines) + "\n")
 
     def _run(self, text: str) -> None:
@@ -145,5 +158,5 @@ class NftablesExport:
                             program=self._settings.program, why=why)  # fmt: skip
             self._anew = True
             self._soon(RETRY_S)
-        elif self._anew or self._changed or self._networks_changed:
+        elif self._anew or self._changed or self._networks_changed or self._white_changed:
             self._soon(PACE_S)

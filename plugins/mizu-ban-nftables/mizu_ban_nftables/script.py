@@ -1,6 +1,6 @@
 """What ``nft -f -`` is told. Pure text."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 from math import ceil
 
@@ -41,14 +41,19 @@ def family(target: str) -> str:
 
 
 def begin(table: str, ports: Sequence[int]) -> list[str]:
-    """Our table, empty: made anew, so that nothing of an earlier run is left."""
+    """
+    Our table, empty: made anew, so that nothing of an earlier run is left. What is in a set ``white`` leaves
+    its chain before the bans are looked at; other tables still decide about it.
+    """
     lines = [f"add table inet {table}", f"delete table inet {table}", f"add table inet {table}"]
     for version, kind in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
         lines.append(f"add set inet {table} hosts{version} {{ type {kind}; flags timeout; }}")
         lines.append(f"add set inet {table} nets{version} {{ type {kind}; flags interval; }}")
+        lines.append(f"add set inet {table} white{version} {{ type {kind}; flags interval; }}")
     lines.append(f"add chain inet {table} input {{ type filter hook prerouting priority -300; }}")
     only = f" th dport {{ {', '.join(map(str, ports))} }}" if ports else ""
     for word, version in (("ip", "4"), ("ip6", "6")):
+        lines.append(f"add rule inet {table} input {word} saddr @white{version} return")
         for name in ("hosts", "nets"):
             lines.append(f"add rule inet {table} input {word} saddr @{name}{version}{only} drop")
     return lines
@@ -67,13 +72,14 @@ def remove_host(table: str, host: str) -> list[str]:
     return [f"add {element} {{ {host} }}", f"delete {element} {{ {host} }}"]
 
 
-def set_networks(table: str, targets: Mapping[str, object]) -> list[str]:
-    """All networks and ranges: they are few, and may overlap."""
+def set_ranges(table: str, name: str, targets: Iterable[str]) -> list[str]:
+    """All networks and ranges of one set: they are few, and may overlap."""
+    targets = list(targets)
     lines = []
     for version in (4, 6):
-        lines.append(f"flush set inet {table} nets{version}")
+        lines.append(f"flush set inet {table} {name}{version}")
         ranges = merged(targets, version)
         for at in range(0, len(ranges), 500):
             part = ", ".join(ranges[at : at + 500])
-            lines.append(f"add element inet {table} nets{version} {{ {part} }}")
+            lines.append(f"add element inet {table} {name}{version} {{ {part} }}")
     return lines

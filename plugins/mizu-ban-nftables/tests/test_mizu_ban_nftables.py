@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface.verify import verifyObject
 
-from mizu.interfaces import IBanExport, IBanExportFactory
+from mizu.interfaces import IBanExport, IBanExportFactory, IWhiteListExport
 
 FAKE = """#!/bin/sh
 echo "args: $*" >> {log}
@@ -68,6 +68,7 @@ def test_it_is_what_the_server_takes(export: NftablesExport) -> None:
     """Factory and product have the interfaces; wrong settings are found before the start."""
     assert verifyObject(IBanExportFactory, nftables)
     assert verifyObject(IBanExport, export)
+    assert verifyObject(IWhiteListExport, export)
     assert nftables.check(NftablesSettings()) == []
     assert len(nftables.check(NftablesSettings(table="x; flush ruleset", ports=[0]))) == 2
 
@@ -83,6 +84,27 @@ async def test_the_start_makes_the_table_with_all_bans(export: NftablesExport, f
     assert "add element inet mizu hosts4 { 192.0.2.7 timeout 600s }" in run
     assert "add element inet mizu nets4 { 192.0.2.0-192.0.2.255 }" in run
     assert "add element inet mizu nets6 { 2001:db8::-2001:db8::ffff:ffff:ffff:ffff }" in run
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_white_list_comes_through_whatever_is_banned(export: NftablesExport, fake: FakeNft) -> None:
+    """Its rule is before those of the bans; a change of it is told alone, the same list again not at all."""
+    export.whitelist(["192.0.2.9", "192.0.2.8", "2001:db8::/64"])
+    export.begin([("192.0.2.0/24", None), ("192.0.2.9", 60.0)])
+    (run,) = await until_told(fake, 1)
+    rules = [line for line in run.splitlines() if line.startswith("add rule")]
+    assert rules[0].endswith("ip saddr @white4 return")
+    assert rules[3].endswith("ip6 saddr @white6 return")
+    assert "add element inet mizu white4 { 192.0.2.8-192.0.2.9 }" in run
+    assert "add element inet mizu white6 { 2001:db8::-2001:db8::ffff:ffff:ffff:ffff }" in run
+    export.whitelist(["192.0.2.9", "192.0.2.8", "2001:db8::/64"])
+    export.whitelist(["192.0.2.9"])
+    run = (await until_told(fake, 2))[1]
+    assert run.splitlines()[1:] == [
+        "flush set inet mizu white4",
+        "add element inet mizu white4 { 192.0.2.9 }",
+        "flush set inet mizu white6",
+    ]
 
 
 @pytest_twisted.ensureDeferred

@@ -391,3 +391,25 @@ def test_rate_and_scanners_of_the_gate_follow_the_options() -> None:
     done(post.options.reset("guardscanners"))
     done(post.options.reset("guardrate"))
     assert passing("192.0.2.1") == 300
+
+
+def test_packet_filters_are_told_the_white_list(clean_reactor: list[Any]) -> None:
+    """At the start and at each change, by option or by command; one that cannot take it hurts nobody."""
+    post = Post()
+    post.door.exports = [BadExport(), post.export]
+    done(post.door.load())
+    assert post.export.white == ["127.0.0.1", "::1"]
+    done(post.desk.trust("192.0.2.9", "", "admin"))
+    post.set("guardwhitelist", "198.51.100.0/24,nonsense")
+    assert post.export.white == ["198.51.100.0/24", "192.0.2.9"]
+    done(post.desk.distrust("192.0.2.9"))
+    assert post.export.white == ["198.51.100.0/24"]
+    assert clean_reactor  # the log says what is wrong
+    clean_reactor.clear()
+
+
+class BadExport(RecordingExport):
+    """Fails."""
+
+    def whitelist(self, targets: Any) -> None:
+        raise RuntimeError("no")
