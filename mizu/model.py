@@ -160,6 +160,7 @@ class AuthQuery:
     caller_number: str
     called_number: str
     has_credentials: bool
+    display_name: str = ""  #: of From; not of a REGISTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,7 @@ IDENTITY_OPTIONS = (
             0: "nothing",
             1: "the caller's name",
             2: "the name shown to the called party",
-            3: "also to find the account",
+            3: "also to find the account of a call, of auth_type 5 or 7",
         },
         source="original",
         group="identity",

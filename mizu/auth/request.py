@@ -509,4 +509,5 @@ def _query(request: Request, flow: Flow, credentials: Credentials | None) -> Aut
         caller_number=claimed,
         called_number=called.user,
         has_credentials=credentials is not None,
+        display_name=party.display if request.method != "REGISTER" else "",
     )

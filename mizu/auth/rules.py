@@ -7,7 +7,7 @@ REGISTER is about one account, the one its To names, so only that one can match.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from mizu.accounts.addresses import AddressEntry, Network, parse_entry, unmapped
@@ -190,28 +190,37 @@ class RuleIndex:
             for place in self.table.find(source_host)
         )
 
-    def match(self, query: AuthQuery, *, open_relay: bool) -> str | None:
+    def match(self, query: AuthQuery, *, open_relay: bool, by_display: bool = False) -> str | None:
         """
         Whose request this is, when it shows no password.
 
         :param open_relay: whether accounts of type 0 count.
+        :param by_display: whether the display name of From may name the account (types 5 and 7), when its
+            user part names none.
         :raise CallerMismatch: two accounts match.
         """
         if query.method == "REGISTER":
             return query.caller_number if self._registers(query, open_relay) else None
+        username = self._claimed_by(query)
+        if username is None and by_display and query.display_name:
+            username = self._claimed_by(_as_displayed(query))
+        if username is not None:
+            return username
+        if not open_relay or not self._relays:
+            return None
+        if len(self._relays) > 1:
+            raise CallerMismatch
+        return next(iter(self._relays))
+
+    def _claimed_by(self, query: AuthQuery) -> str | None:
+        """By address, tech prefix or name. :raise CallerMismatch:"""
         found = self._by_place(query) | self._by_prefix(query.called_number)
         if len(found) > 1:
             raise CallerMismatch
         if found:
             return found.pop()
         rule = self._rules.get(query.caller_number)
-        if rule is not None and rule.auth_type is AuthType.USERNAME:
-            return rule.username
-        if not open_relay or not self._relays:
-            return None
-        if len(self._relays) > 1:
-            raise CallerMismatch
-        return next(iter(self._relays))
+        return rule.username if rule is not None and rule.auth_type is AuthType.USERNAME else None
 
     def _registers(self, query: AuthQuery, open_relay: bool) -> bool:
         rule = self._rules.get(query.caller_number)
@@ -237,8 +246,8 @@ class RuleIndex:
                 found |= self._prefixes.get(called[:length], set())
         return found
 
-    def explain(self, query: AuthQuery, *, open_relay: bool) -> list[str]:
-        """Sentences on every rule that comes near this request."""
+    def explain(self, query: AuthQuery, *, open_relay: bool, by_display: bool = False) -> list[str]:
+        """Sentences on every rule that comes near this request. The parameters are those of :meth:`match`."""
         told = []
         for place in self.table.find(query.source_host):
             rule = place.rule
@@ -256,6 +265,9 @@ class RuleIndex:
         elif claimed is not None and claimed.auth_type in BY_ADDRESS:
             places = ", ".join(str(place.network) for place in self.places_of(claimed.username)[:10])
             told.append(f"{claimed.username} sends from {places or 'nowhere: it has no address that counts'}")
+        if by_display and query.display_name and query.method != "REGISTER":
+            username = self._claimed_by(_as_displayed(query))
+            told.append(f"its display name names {username or 'no account that could send it'}")
         for username in sorted(self._relays):
             state = "takes what nobody else does" if open_relay else "off: option enforcestrongauth is on"
             told.append(f"{username} is an open relay (auth_type 0): {state}")
@@ -265,6 +277,10 @@ class RuleIndex:
     def places_of(self, username: str) -> Sequence[Place]:
         """The addresses of an account, those of its domain names included."""
         return self._places.get(username, ())
+
+
+def _as_displayed(query: AuthQuery) -> AuthQuery:
+    return replace(query, caller_number=query.display_name)
 
 
 def refusal_of(place: Place, query: AuthQuery) -> str:

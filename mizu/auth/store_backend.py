@@ -10,6 +10,8 @@ from mizu.auth.rules import BOTH
 from mizu.interfaces import IAccountStore, IAuthBackend
 from mizu.model import Account, AuthAnswer, AuthQuery, AuthType
 
+BY_DISPLAY = 3  #: of the option ``parsesipdisplayname``
+
 
 def _never() -> bool:
     return False
@@ -27,6 +29,7 @@ class StoreBackend:
     :param feed: the rules. Without them only accounts of type 4 are known: nobody gets in without proof
         because a way to prove it is missing.
     :param open_relay: whether accounts of type 0 are known (option ``enforcestrongauth`` is off).
+    :param by_display: whether the display name may name the account (option ``parsesipdisplayname`` is 3).
     """
 
     def __init__(
@@ -36,11 +39,13 @@ class StoreBackend:
         cache_s: float = 300.0,
         feed: RuleFeed | None = None,
         open_relay: Callable[[], bool] = _never,
+        by_display: Callable[[], bool] = _never,
     ) -> None:
         self._accounts = accounts
         self._cache_s = cache_s
         self._feed = feed
         self._open_relay = open_relay
+        self._by_display = by_display
         if feed is None:
             alsoProvides(self, IByUsername)
         else:
@@ -88,7 +93,7 @@ class StoreBackend:
 
     def _match(self, query: AuthQuery) -> str | None:
         assert self._feed is not None
-        return self._feed.index.match(query, open_relay=self._open_relay())
+        return self._feed.index.match(query, open_relay=self._open_relay(), by_display=self._by_display())
 
     async def explain(self, query: AuthQuery) -> list[str]:
         """See ``IExplains``."""
@@ -107,7 +112,9 @@ class StoreBackend:
                     told.append(f"{query.source_host} {verb} an address of {query.username}")
         if self._feed is not None:
             await self._feed.settle()
-            told += self._feed.index.explain(query, open_relay=self._open_relay())
+            told += self._feed.index.explain(
+                query, open_relay=self._open_relay(), by_display=self._by_display()
+            )
         return told
 
     # ------------------------------------------------------------ with rules: at once, and kept fresh

@@ -42,7 +42,7 @@ class StoreBackendFactory:
     settings = StoreBackendSettings
 
     def build(self, settings: StoreBackendSettings, services: "PluginServices") -> IAuthBackend:
-        from mizu.auth.store_backend import StoreBackend
+        from mizu.auth.store_backend import BY_DISPLAY, StoreBackend
 
         if services.auth_rules is None:
             return StoreBackend(services.accounts, cache_s=settings.cache_s)
@@ -62,6 +62,7 @@ class StoreBackendFactory:
             cache_s=settings.cache_s,
             feed=feed,
             open_relay=lambda: not services.option("enforcestrongauth"),
+            by_display=lambda: services.option("parsesipdisplayname") == BY_DISPLAY,
         )
 
 

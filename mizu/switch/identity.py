@@ -40,7 +40,9 @@ class IdentityRules:
     """Global options on identities."""
 
     asserted: int = 1  #: ``parseidentity``: 0 ignored, 1 passed on, 2 also the number, 3 also the name
-    display: int = 1  #: ``parsesipdisplayname``: 0 the name in From counts for nothing
+    display: int = (
+        1  #: ``parsesipdisplayname``: 0 the name in From counts for nothing; 3: ``mizu.auth.rules``
+    )
     refuses_others: bool = False  #: ``untrustedidentity`` is ``refuse``
 
     @classmethod

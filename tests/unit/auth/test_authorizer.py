@@ -4,19 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import ensureDeferred, succeed
 from zope.interface import directlyProvides
 
 from mizu.auth.interfaces import IByUsername
 from mizu.auth.request import Accepted, Authorizer, Challenge, Decision, Refused
+from mizu.auth.rule_feed import RuleFeed
+from mizu.auth.rules import RuleIndex
 from mizu.auth.store_backend import StoreBackend
 from mizu.errors import CallRefused, StoreBusy
 from mizu.interfaces import IAuthBackend
-from mizu.model import Account, AuthAnswer
+from mizu.model import Account, AuthAnswer, AuthRule, AuthType
 from mizu.sip.digest import NonceCounts, NonceSigner, answer_challenge
 from mizu.sip.message import Request
 from mizu.testing import FakeClock
-from mizu.testing.auth import FakeAccountStore, FakeAuthBackend, all_ha1, result_now
+from mizu.testing.auth import FakeAccountStore, FakeAuthBackend, MemoryAuthRules, all_ha1, result_now
 
 
 class PhoneFlow:
@@ -633,3 +635,29 @@ def test_the_guard_hears_who_was_let_in() -> None:
     at.log_in()
     at.log_in(password="wrong")
     assert let_in == [("192.0.2.1", "alice")]
+
+
+def test_who_a_call_is_of_may_stand_in_its_display_name() -> None:
+    """Option ``parsesipdisplayname`` 3: also from the cache, for that name only; not when it is off again."""
+    on = [True]
+    rules = MemoryAuthRules(AuthRule("ann", AuthType.USERNAME), AuthRule("bob", AuthType.USERNAME))
+    clock = FakeClock()
+    feed = RuleFeed(rules, RuleIndex(), clock=clock, resolve=lambda name: succeed([]))
+    accounts = FakeAccountStore()
+    for name in ("ann", "bob"):
+        accounts.set(name, "secret", auth_type=AuthType.USERNAME)
+    at = Setting(StoreBackend(accounts, feed=feed, by_display=lambda: on[0]), clock=clock)
+    result_now(feed.prepare())
+
+    def call(shown: str) -> str:
+        request = at.request("INVITE")
+        request.remove("from")
+        request.add("From", f"{shown} <sip:4930@mizu.test>;tag=1")
+        decision = at.decide(request)
+        return decision.username if isinstance(decision, Accepted) else "challenged"
+
+    for _ in range(2):
+        assert [call("ann"), call('"bob"'), call("carl")] == ["ann", "bob", "challenged"]
+    assert accounts.asked == ["ann", "bob"]
+    on[0] = False
+    assert [call("ann"), call("bob")] == ["challenged"] * 2

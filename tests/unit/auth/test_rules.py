@@ -42,6 +42,35 @@ def test_an_address_comes_before_a_name_and_a_name_before_the_open_relay() -> No
     assert index.match(invite("192.0.2.2", "bob"), open_relay=False) is None
 
 
+def test_a_display_name_names_an_account_when_the_option_says_so() -> None:
+    """``parsesipdisplayname`` 3: types 5 and 7, and only when the user part of From names nobody."""
+    index = index_of(rule("ann", 5), rule("bob", 5), rule("pbx", 7, "192.0.2.1"), rule("relay", 0))
+
+    def match(host: str, caller: str, shown: str, on: bool = True, **more: Any) -> str | None:
+        query = invite(host, caller, display_name=shown, **more)
+        return index.match(query, open_relay=False, by_display=on)
+
+    assert match("192.0.2.2", "4930", "ann") == "ann"
+    assert match("192.0.2.2", "4930", "ann", on=False) is None
+    assert match("192.0.2.2", "bob", "ann") == "bob"
+    assert match("192.0.2.1", "4930", "pbx") == "pbx"
+    assert match("192.0.2.2", "4930", "pbx") is None
+    assert match("192.0.2.2", "4930", "") is None
+    assert match("192.0.2.2", "4930", "nobody") is None
+    assert match("192.0.2.2", "4930", "ann", method="REGISTER") is None
+    query = invite("192.0.2.2", "4930", display_name="ann")
+    assert index.match(query, open_relay=True, by_display=True) == "ann"  # before the open relay
+    assert "its display name names ann" in index.explain(query, open_relay=False, by_display=True)
+    assert "display name" not in " ".join(index.explain(query, open_relay=False))
+
+
+def test_a_display_name_of_somebody_else_at_an_address_changes_nothing() -> None:
+    """Who is known by the address alone stays himself."""
+    index = index_of(rule("trunk", 1, "192.0.2.1"), rule("pbx", 7, "192.0.2.3"), rule("ann", 5))
+    query = invite("192.0.2.1", "4930", display_name="ann")
+    assert index.match(query, open_relay=False, by_display=True) == "trunk"
+
+
 @pytest.mark.parametrize(
     "rules",
     [
