@@ -74,7 +74,7 @@ typedef struct {
 
 static Name names[NAMES_PLACES];
 static int names_count;
-static PyObject *s_via, *s_from, *s_to, *s_call_id, *s_cseq, *s_content_length;
+static PyObject *s_via, *s_from, *s_to, *s_call_id, *s_cseq, *s_content_length, *s_record_route;
 static PyObject *s_rport, *s_received, *s_tag;
 static PyObject *words; /* tuple of methods and usual parameter names */
 static PyObject *digest_words; /* tuple of names of digest parameters, and frequent values */
@@ -1108,6 +1108,240 @@ to_bytes(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     return made;
 }
 
+/* ------------------------------------------------------------------ messages of ours to bytes */
+
+/* Bytes that grow; NULL in the beginning. */
+typedef struct {
+    char *data;
+    Py_ssize_t size, room;
+    char fixed[1536]; /* nearly every message */
+} Text;
+
+static int
+grow(Text *text, Py_ssize_t more)
+{
+    Py_ssize_t room = text->room == 0 ? (Py_ssize_t)sizeof text->fixed : text->room;
+    char *data;
+
+    if (more > PY_SSIZE_T_MAX / 4 - text->size) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    while (room < text->size + more)
+        room *= 2;
+    if (room == (Py_ssize_t)sizeof text->fixed)
+        data = text->fixed;
+    else {
+        data = PyMem_Realloc(text->data == text->fixed ? NULL : text->data, (size_t)room);
+        if (data == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (text->data == text->fixed)
+            memcpy(data, text->fixed, (size_t)text->size);
+    }
+    text->data = data;
+    text->room = room;
+    return 0;
+}
+
+static int
+add_bytes(Text *text, const char *p, Py_ssize_t n)
+{
+    if (text->room - text->size < n && grow(text, n) < 0)
+        return -1;
+    memcpy(text->data + text->size, p, (size_t)n);
+    text->size += n;
+    return 0;
+}
+
+#define ADD(text, literal) add_bytes(text, literal, (Py_ssize_t)sizeof(literal) - 1)
+
+/* 1: added, its line ends as spaces; 0: it is no ASCII text; -1: exception. */
+static int
+add_value(Text *text, PyObject *value)
+{
+    Py_ssize_t n;
+    const char *p;
+
+    if (value == NULL || !plain_ascii(value))
+        return 0;
+    p = ascii(value, &n);
+    if (text->room - text->size < n && grow(text, n) < 0)
+        return -1;
+    write_safe(text->data + text->size, p, n);
+    text->size += n;
+    return 1;
+}
+
+/* "Name: value" and its line end. As add_value. */
+static int
+add_line(Text *text, PyObject *name, PyObject *value)
+{
+    int result = add_value(text, name);
+
+    if (result > 0)
+        result = ADD(text, ": ") < 0 ? -1 : add_value(text, value);
+    return result > 0 && ADD(text, "\r\n") < 0 ? -1 : result;
+}
+
+/* What stands at last: Content-Length, the blank line and the body. */
+static PyObject *
+finished(Text *text, PyObject *body)
+{
+    char length[48];
+    PyObject *made;
+    int n = PyOS_snprintf(length, sizeof length, "Content-Length: %zd\r\n\r\n", PyBytes_GET_SIZE(body));
+
+    if (add_bytes(text, length, n) < 0)
+        return NULL;
+    made = PyBytes_FromStringAndSize(NULL, text->size + PyBytes_GET_SIZE(body));
+    if (made != NULL) {
+        memcpy(PyBytes_AS_STRING(made), text->data, (size_t)text->size);
+        memcpy(PyBytes_AS_STRING(made) + text->size, PyBytes_AS_STRING(body), (size_t)PyBytes_GET_SIZE(body));
+    }
+    return made;
+}
+
+static void
+forget(Text *text)
+{
+    if (text->data != text->fixed)
+        PyMem_Free(text->data);
+}
+
+/* Whether a To has a tag: 1, 0, or -1 when it must be read for that. */
+static int
+has_tag(PyObject *to)
+{
+    Py_ssize_t n, i;
+    const char *p = ascii(to, &n), *end = p + n, *tag = end;
+
+    for (i = 0; i + 3 <= n; i++)
+        if (lower(p[i]) == 't' && lower(p[i + 1]) == 'a' && lower(p[i + 2]) == 'g')
+            break;
+    if (i + 3 > n)
+        return 0;
+    while (tag > p && (kind_of[(unsigned char)tag[-1]] & TOKEN))
+        tag--;
+    return tag < end && tag - p >= 6 && memcmp(tag - 6, ">;tag=", 6) == 0 ? 1 : -1;
+}
+
+PyDoc_STRVAR(answer_doc,
+             "answer(request: Request, start: str, to_tag: str | None, fields: list | tuple, body: bytes,\n"
+             "       record_route: bool) -> bytes | None\n\n"
+             "The bytes of Request.reply, for a request that has each header once and is ASCII; None: another.\n"
+             "``start``: the status line. Not for a 100 to a request with Timestamp.");
+
+static PyObject *
+answer(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    static const char *const names[] = {"Via: ", "From: ", "To: ", "Call-ID: ", "CSeq: "};
+    PyObject *const keys[] = {s_via, s_from, s_to, s_call_id, s_cseq}, *made = NULL, *first, *fields, *more;
+    Text text;
+    Py_ssize_t i;
+    int result;
+
+    if (nargs != 6 || request_class.type == NULL || !Py_IS_TYPE(args[0], request_class.type) ||
+        !(PyList_CheckExact(args[3]) || PyTuple_CheckExact(args[3])) || !PyBytes_CheckExact(args[4]))
+        Py_RETURN_NONE;
+    first = SLOT(args[0], of_request.first);
+    fields = SLOT(args[0], of_request.fields);
+    if (first == NULL || fields == NULL || !PyDict_CheckExact(first) || !PyList_CheckExact(fields) ||
+        PyDict_Size(first) != PyList_GET_SIZE(fields))
+        Py_RETURN_NONE;
+    text.data = NULL;
+    text.size = text.room = 0;
+    result = add_value(&text, args[1]);
+    if (result > 0 && ADD(&text, "\r\n") < 0)
+        result = -1;
+    for (i = 0; result > 0 && i < 5; i++) {
+        PyObject *value = PyDict_GetItemWithError(first, keys[i]);
+        if (add_bytes(&text, names[i], (Py_ssize_t)strlen(names[i])) < 0)
+            result = -1;
+        else
+            result = add_value(&text, value);
+        if (result > 0 && i == TO && args[2] != Py_None) {
+            int tagged = has_tag(value);
+            if (tagged < 0)
+                result = 0;
+            else if (!tagged)
+                result = ADD(&text, ";tag=") < 0 ? -1 : add_value(&text, args[2]);
+        }
+        if (result > 0 && ADD(&text, "\r\n") < 0)
+            result = -1;
+    }
+    if (result > 0 && args[5] == Py_True) {
+        PyObject *value = PyDict_GetItemWithError(first, s_record_route);
+        if (value != NULL) {
+            result = ADD(&text, "Record-Route: ") < 0 ? -1 : add_value(&text, value);
+            if (result > 0 && ADD(&text, "\r\n") < 0)
+                result = -1;
+        }
+    }
+    more = args[3];
+    for (i = 0; result > 0 && i < PySequence_Fast_GET_SIZE(more); i++) {
+        PyObject *field = PySequence_Fast_GET_ITEM(more, i);
+        Py_ssize_t parts = PyTuple_CheckExact(field) ? PyTuple_GET_SIZE(field) : 0;
+        result = parts < 2 ? 0 : add_line(&text, PyTuple_GET_ITEM(field, 0), PyTuple_GET_ITEM(field, parts - 1));
+    }
+    if (result > 0)
+        made = finished(&text, args[4]);
+    forget(&text);
+    if (made == NULL && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    return made;
+}
+
+PyDoc_STRVAR(forward_doc,
+             "forward(request: Request, via: str, contact: str) -> bytes | None\n\n"
+             "A request with this Via on top and, unless it is empty, this Contact at the end; None: not ASCII.\n"
+             "It must have no Content-Length.");
+
+static PyObject *
+forward(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *made = NULL, *fields, *body;
+    Text text;
+    Py_ssize_t i;
+    int result;
+
+    if (nargs != 3 || request_class.type == NULL || !Py_IS_TYPE(args[0], request_class.type) ||
+        !plain_ascii(args[1]) || !plain_ascii(args[2]))
+        Py_RETURN_NONE;
+    fields = SLOT(args[0], of_request.fields);
+    body = SLOT(args[0], of_request.body);
+    if (fields == NULL || body == NULL || !PyList_CheckExact(fields) || !PyBytes_CheckExact(body))
+        Py_RETURN_NONE;
+    text.data = NULL;
+    text.size = text.room = 0;
+    result = add_value(&text, SLOT(args[0], of_request.method));
+    if (result > 0)
+        result = ADD(&text, " ") < 0 ? -1 : add_value(&text, SLOT(args[0], of_request.uri));
+    if (result > 0)
+        result = ADD(&text, " SIP/2.0\r\nVia: ") < 0 ? -1 : add_value(&text, args[1]);
+    if (result > 0 && ADD(&text, "\r\n") < 0)
+        result = -1;
+    for (i = 0; result > 0 && i < PyList_GET_SIZE(fields); i++) {
+        PyObject *field = PyList_GET_ITEM(fields, i);
+        if (!PyTuple_CheckExact(field) || PyTuple_GET_SIZE(field) != 3)
+            result = 0;
+        else
+            result = add_line(&text, PyTuple_GET_ITEM(field, 0), PyTuple_GET_ITEM(field, 2));
+    }
+    if (result > 0 && PyUnicode_GET_LENGTH(args[2]) > 0) {
+        result = ADD(&text, "Contact: ") < 0 ? -1 : add_value(&text, args[2]);
+        if (result > 0 && ADD(&text, "\r\n") < 0)
+            result = -1;
+    }
+    if (result > 0)
+        made = finished(&text, body);
+    forget(&text);
+    if (made == NULL && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    return made;
+}
+
 /* ------------------------------------------------------------------ addresses */
 
 PyDoc_STRVAR(address_doc,
@@ -1288,9 +1522,11 @@ digest_parameters(PyObject *self, PyObject *value)
 
 static PyMethodDef functions[] = {
     {"address", address, METH_O, address_doc},
+    {"answer", (PyCFunction)(void (*)(void))answer, METH_FASTCALL, answer_doc},
     {"bind", bind, METH_VARARGS, bind_doc},
     {"bind_names", bind_names, METH_VARARGS, bind_names_doc},
     {"digest_parameters", digest_parameters, METH_O, digest_parameters_doc},
+    {"forward", (PyCFunction)(void (*)(void))forward, METH_FASTCALL, forward_doc},
     {"parse_plain", (PyCFunction)(void (*)(void))parse_plain, METH_FASTCALL, parse_plain_doc},
     {"stamp", (PyCFunction)(void (*)(void))stamp, METH_FASTCALL, stamp_doc},
     {"to_bytes", (PyCFunction)(void (*)(void))to_bytes, METH_FASTCALL, to_bytes_doc},
@@ -1314,6 +1550,7 @@ intern_all(void)
         {&s_call_id, "call-id"},
         {&s_cseq, "cseq"},
         {&s_content_length, "content-length"},
+        {&s_record_route, "record-route"},
         {&s_rport, "rport"},
         {&s_received, "received"},
         {&s_tag, "tag"},

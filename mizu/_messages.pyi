@@ -4,6 +4,15 @@ from mizu.sip.headers import CSeq, NameAddr, Via
 from mizu.sip.message import Field, Request, Response
 
 def address(value: str, /) -> NameAddr | None: ...
+def answer(
+    request: Request,
+    start: str,
+    to_tag: str | None,
+    fields: Iterable[tuple[str, ...]],
+    body: bytes,
+    record_route: bool,
+    /,
+) -> bytes | None: ...
 def bind(which: str, template: object, /) -> None: ...
 def bind_names(
     keys: dict[str, str],
@@ -15,6 +24,7 @@ def bind_names(
     /,
 ) -> None: ...
 def digest_parameters(value: str, /) -> dict[str, str] | None: ...
+def forward(request: Request, via: str, contact: str, /) -> bytes | None: ...
 def parse_plain(
     data: bytes, message_bytes: int, header_lines: int, line_bytes: int, stream: bool, /
 ) -> Request | Response | None: ...

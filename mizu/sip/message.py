@@ -401,6 +401,11 @@ class Request(Message):
     ) -> bytes:
         """:meth:`reply` as it goes out, for answers without a body that nobody looks at again."""
         first = self._first
+        if _compiled is not None and status > 100:
+            start = f"SIP/2.0 {status} {reason_phrase(status) if reason is None else reason}"
+            made = _compiled.answer(self, start, to_tag, fields, b"", False)
+            if made is not None:
+                return made
         if len(first) == len(self.fields) and status > 100:
             try:
                 to = first["to"]

@@ -1,13 +1,16 @@
 """Messages of ours straight to bytes, where nobody looks at them as objects: most of what a call sends.
 
 The results are those of :meth:`mizu.sip.message.Message.to_bytes`, which is asked where anything is unusual:
-a line end inside a value (it becomes a space there, so no text from outside can add a header), a header that is
-there twice or not at all.
+a line end inside a value (it becomes a space there, so no text from outside can add a header), a header that
+is there twice or not at all.
 """
 
 from collections.abc import Iterable
 
+from mizu import native
 from mizu.sip.message import Request, reason_phrase
+
+_compiled = native.messages
 
 
 def answer_bytes(
@@ -22,6 +25,11 @@ def answer_bytes(
 ) -> bytes:
     """:meth:`mizu.sip.message.Request.reply` in bytes; the parameters are the same."""
     first = request._first
+    if _compiled is not None and (status > 100 or "timestamp" not in first):
+        start = f"SIP/2.0 {status} {reason_phrase(status) if reason is None else reason}"
+        made = _compiled.answer(request, start, to_tag, fields, body, copy_record_route)
+        if made is not None:
+            return made
     if len(first) == len(request.fields) and (status > 100 or "timestamp" not in first):
         more = [f"{name}: {value}\r\n" for name, value in fields]
         routes = ""
@@ -53,6 +61,10 @@ def request_bytes(request: Request, via: str, contact: str = "") -> bytes:
 
     :param request: without Content-Length, and without Contact if one is given.
     """
+    if _compiled is not None:
+        made = _compiled.forward(request, via, contact)
+        if made is not None:
+            return made
     lines = [f"{name}: {value}\r\n" for name, _, value in request.fields]
     if contact:
         lines.append(f"Contact: {contact}\r\n")

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mizu import native
-from mizu.sip import digest, headers, message, parser
+from mizu.sip import digest, headers, message, parser, wire
 from mizu.sip.grammar import BadMessage
 from mizu.sip.headers import CSeq, NameAddr, Via
 from mizu.sip.message import Request, Response
@@ -87,7 +87,7 @@ PIECES = [
 
 
 def pure(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (digest, headers, message, parser):
+    for module in (digest, headers, message, parser, wire):
         monkeypatch.setattr(module, "_compiled", None)
 
 
@@ -396,6 +396,72 @@ def test_a_message_is_written_alike(fields, target, body):
     with pytest.MonkeyPatch.context() as patch:
         pure(patch)
         assert compiled == Request("INVITE", target, fields, body).to_bytes()
+
+
+TO = [
+    "<sip:b@example.com>", "<sip:b@example.com>;tag=9", "<sip:tag@b>", "sip:b@c;TAG=1", '"a>;tag=x', "<sip:b>;x=1>;tag=b",
+    '"<sip:tag>" <sip:b>;tag=', "<sip:b>;tag=a;x", "tag", ">;tag=a", '<sip:b>;x="y>;tag=b"', "ü <sip:b>",
+]  # fmt: skip
+
+
+@needs_compiled
+@settings(max_examples=400)
+@given(
+    st.sampled_from(TO),
+    st.sampled_from([100, 180, 200, 404]),
+    st.sampled_from([None, "", "Own words", "ü", "a\r\nX: b"]),
+    st.sampled_from([None, "t1", "", "ü"]),
+    st.lists(st.tuples(st.sampled_from(["Contact", "X", "X\n"]), VALUE), max_size=3),
+    st.sampled_from([b"", b"v=0", b"x" * 5000]),
+    st.booleans(),
+    st.sampled_from(
+        ["", "Record-Route: <sip:p;lr>\r\n", "Timestamp: 1\r\n", "Via: SIP/2.0/UDP x\r\n", "X: \xff\r\n"]
+    ),
+    st.booleans(),
+)
+def test_an_answer_is_written_alike(to, status, reason, tag, fields, body, routes, more, whole):
+    """The bytes of ``reply``, whatever of the request is copied."""
+    data = REQUEST.replace(
+        b"<sip:bob@example.com>\r\nCall", to.encode() + b"\r\n" + more.encode("latin-1") + b"Call"
+    )
+    request = parser.parse_datagram(data)
+    if not whole:
+        request.remove("cseq")
+
+    def asked(given):
+        return wire.answer_bytes(
+            request, status, reason, to_tag=tag, fields=given, body=body, copy_record_route=routes
+        )
+
+    def asked_short(given):
+        return request.reply_bytes(status, reason, to_tag=tag, fields=given)
+
+    compiled = [asked(fields), asked(tuple(fields)), asked_short(fields)]
+    with pytest.MonkeyPatch.context() as patch:
+        pure(patch)
+        wanted = request.reply(
+            status, reason, to_tag=tag, fields=fields, body=body, copy_record_route=routes
+        ).to_bytes()
+        assert compiled == [wanted] * 2 + [asked_short(fields)]
+        assert asked(fields) == wanted
+
+
+@needs_compiled
+@given(
+    st.sampled_from(["INVITE", "ü"]),
+    VALUE,
+    st.lists(st.tuples(st.sampled_from(["Via", "X", "X\n"]), VALUE), max_size=6),
+    VALUE,
+    VALUE,
+    st.binary(max_size=20) | st.just(b"x" * 5000),
+)
+def test_a_request_of_ours_is_written_alike(method, target, fields, via, contact, body):
+    """With our Via on top and our Contact."""
+    request = Request(method, target, fields, body)
+    compiled = wire.request_bytes(request, via, contact)
+    with pytest.MonkeyPatch.context() as patch:
+        pure(patch)
+        assert compiled == wire.request_bytes(request, via, contact)
 
 
 # ---------------------------------------------------------------- which is taken

@@ -7,6 +7,8 @@ import pytest
 from mizu.sip.message import Request
 from mizu.sip.wire import answer_bytes, request_bytes, top_via
 
+pytestmark = pytest.mark.usefixtures("implementation")  # compiled and in Python
+
 USUAL = [
     ("Via", "SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKx"),
     ("From", "<sip:alice@a>;tag=1"),
