@@ -4,7 +4,7 @@ Times: ``..._at`` is wall time (aware UTC ``datetime``), ``..._mono_s`` is monot
 process, ``..._s`` is a duration in seconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -82,6 +82,7 @@ class Change:
     key: str  #: which one: username, name, number, id
     before: Mapping[str, Any] | None  #: the changed fields before; ``None``: it was not there
     after: Mapping[str, Any] | None  #: the changed fields after; ``None``: it is gone
+    concerns: tuple[int | str, ...] = ()  #: accounts whose owners may see it: ids, or usernames
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,15 @@ class AuditEntry:
     command: str
     line: str  #: the whole command, secrets as ``***``
     outcome: str = "begun"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditNote:
+    """For a store: the entry that the transaction of a change writes into the audit list."""
+
+    entry: AuditEntry
+    changes_of: Callable[[Any], Sequence[Change]]  #: what was changed, of what the store answers; pure
+    kept: Callable[[], None]  #: called when both are committed
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from mizu.errors import BadRequest, NotFound, Stale
+from mizu.model import AuditNote
 
 Value = bool | int | float | str | tuple[str, ...]
 
@@ -534,15 +535,19 @@ class OptionStore(Protocol):
     def load(self) -> Awaitable[Mapping[str, tuple[str, int]]]:
         """Text and version of each option that is set, by name. :raise StoreBusy:"""
 
-    def put(self, name: str, text: str, by: str, version: int | None) -> Awaitable[int]:
+    def put(
+        self, name: str, text: str, by: str, version: int | None, note: AuditNote | None
+    ) -> Awaitable[int]:
         """
         Keep a value; other nodes are told as it commits.
 
         :param version: what the caller has seen, 0 when it was not set; ``None``: whatever it is.
+        :param note: entry of the audit list; its ``changes_of`` gets the texts before and after (``None``:
+            not set) and the version.
         :return: the new version. :raise Stale: it has another version by now. :raise StoreBusy:
         """
 
-    def remove(self, name: str) -> Awaitable[None]:
+    def remove(self, name: str, note: AuditNote | None) -> Awaitable[None]:
         """Forget the value: the default holds. :raise StoreBusy:"""
 
 
@@ -611,11 +616,19 @@ class Options:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
 
-    async def set(self, name: str, text: str, by: str = "", version: int | None = None) -> Value:
+    async def set(
+        self,
+        name: str,
+        text: str,
+        by: str = "",
+        version: int | None = None,
+        note: AuditNote | None = None,
+    ) -> Value:
         """
         Give an option a value: checked, kept, in force here at once and on other nodes within a second.
 
         :param version: only if it still has this one, 0: only if it is not set; ``None``: in any case.
+        :param note: entry of the audit list, see :meth:`OptionStore.put`.
         :raise NotFound: there is no such option.
         :raise BadRequest: the value will not do.
         :raise Stale: somebody changed it meanwhile.
@@ -624,7 +637,7 @@ class Options:
         spec = self.spec(name)
         value = spec.parse(text)
         if self._store is not None:
-            newer = await self._store.put(spec.name, spec.show(value), by, version)
+            newer = await self._store.put(spec.name, spec.show(value), by, version, note)
             self._loads += 1  # a load under way may not have seen this
         else:
             self._check(spec.name, version)
@@ -633,11 +646,11 @@ class Options:
         self._take({spec.name: value})
         return value
 
-    async def reset(self, name: str) -> Value:
+    async def reset(self, name: str, note: AuditNote | None = None) -> Value:
         """Forget what was set: the default holds again. :raise NotFound: :raise StoreBusy:"""
         spec = self.spec(name)
         if self._store is not None:
-            await self._store.remove(spec.name)
+            await self._store.remove(spec.name, note)
             self._loads += 1
         self._versions.pop(spec.name, None)
         self._take({spec.name: spec.default})

@@ -20,6 +20,7 @@ class PhoneNumber:
     holder: str  #: username of the account whose operators give it out; empty: staff
     allocated_at: datetime | None
     note: str
+    version: int = 1  #: grows with every change
 
 
 def number_of(text: str) -> str:

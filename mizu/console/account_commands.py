@@ -1,6 +1,7 @@
 """``users``, ``adduser``, ``clone``, ``passwd``, ``deluser``, ``enable``, ``disable``."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from mizu.accounts.fields import parsed
@@ -14,7 +15,7 @@ from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
 from mizu.errors import BadRequest
-from mizu.model import AccountType
+from mizu.model import AccountType, Change
 from mizu.sip.digest import ha1
 
 ALGORITHMS = ("MD5", "SHA-256")  #: both are stored, so that a phone may use either (RFC 8760)
@@ -87,6 +88,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 "adduser 2000 --count 20 type=enduser max_channels=2",
             ),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -106,6 +108,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             "and shown once.",
             examples=("clone 1001 1003", "clone 1001 3000 --count 10 max_channels=1"),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -116,6 +119,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(USER, Argument("password", SECRET, "left out: it is asked for", required=True)),
             examples=("passwd 1001 'battery staple'",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -127,6 +131,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="Its CDRs stay. An account that owns others is not deleted.",
             examples=("deluser 1001",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -137,6 +142,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(USER,),
             examples=("enable 1001",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -148,6 +154,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="Calls in progress go on; 'drop' ends them.",
             examples=("disable 1001",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
     )
@@ -215,10 +222,12 @@ class _AccountCommands:
             for name, password in zip(names, passwords, strict=True)
         ]
         operator = call.operator
-        records = await self._records.add(new, operator.scope_account_id, operator.name, copied)
+        records = await self._records.add(
+            new, operator.scope_account_id, operator.name, copied, note=call.note(_made)
+        )
         for name in names:
             self._services.on_account_changed(name)
-        changes = [change_of(None, record, password=True) for record in records]
+        changes = _made(records)
         if len(records) > 1:
             return self._added_many(records, passwords, changes)
         lines = [f"account {names[0]} added"]
@@ -246,7 +255,8 @@ class _AccountCommands:
         password, scope = call.text("password"), call.operator.scope_account_id
         username = await self._username(call)
         ha1s = secrets_of(username, self._services.realm, password)
-        before, after = await self._records.change(username, {}, scope, ha1=ha1s)
+        noted = call.note(lambda done: (change_of(*done, password=True),))
+        before, after = await self._records.change(username, {}, scope, ha1=ha1s, note=noted)
         self._services.on_account_changed(username)
         lines = [f"password of {username} changed", *_weakness(username, password)]
         result = {"username": username, "version": after["version"]}
@@ -260,7 +270,8 @@ class _AccountCommands:
         return str((await self._records.get(who, call.operator.scope_account_id))["username"])
 
     async def deluser(self, call: Invocation) -> CommandResult:
-        before = await self._records.delete(call.text("user"), call.operator.scope_account_id)
+        noted = call.note(lambda gone: (change_of(gone, None),))
+        before = await self._records.delete(call.text("user"), call.operator.scope_account_id, noted)
         done = self._ended(before["username"], f"account {before['username']} deleted")
         return CommandResult(done.lines, done.result, (change_of(before, None),))
 
@@ -277,7 +288,10 @@ class _AccountCommands:
         return CommandResult(done.lines, done.result, (change_of(before, after),))
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> tuple[Record, Record]:
-        before, after = await self._records.change(call.text("user"), values, call.operator.scope_account_id)
+        noted = call.note(lambda done: (change_of(*done),))
+        before, after = await self._records.change(
+            call.text("user"), values, call.operator.scope_account_id, note=noted
+        )
         self._services.on_account_changed(after["username"])
         return before, after
 
@@ -289,6 +303,10 @@ class _AccountCommands:
             [f"{done}, {plural(removed, 'registration')} removed"],
             {"username": username, "registrations_removed": removed},
         )
+
+
+def _made(records: Sequence[Record]) -> list[Change]:
+    return [change_of(None, record, password=True) for record in records]
 
 
 def _weakness(username: str, password: str) -> list[str]:

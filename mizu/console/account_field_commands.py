@@ -70,6 +70,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             "or none. With --version nothing is changed when somebody else changed the account meanwhile.",
             examples=("set 1001 max_channels=2 display_name='Front desk'", "set 1001 CanDial=0"),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -85,6 +86,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="Refused when it would make a circle, or more levels than the option maxresellers.",
             examples=("move 1001 -",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -175,8 +177,9 @@ class _FieldCommands:
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> CommandResult:
         version = call.values["version"]
+        noted = call.note(lambda done: (change_of(*done),))
         before, after = await self._records.change(
-            call.text("user"), values, call.operator.scope_account_id, version=version
+            call.text("user"), values, call.operator.scope_account_id, version=version, note=noted
         )
         self._services.on_account_changed(after["username"])
         lines = differences(before, after) or ["nothing changed"]

@@ -1,6 +1,7 @@
 """What the account, group, number, address, SIP account and import commands ask of the store.
 
-``scope`` is ``Operator.scope_account_id``: accounts outside of it do not exist for the command.
+``scope`` is ``Operator.scope_account_id``: accounts outside of it do not exist for the command. What changes
+something takes the entry of the audit list (``Invocation.note``), so that no command can leave it out.
 """
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
@@ -13,7 +14,7 @@ from mizu.accounts.kinds import Value
 from mizu.accounts.numbers import PhoneNumber
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.rotation import SipAccount
-from mizu.model import Operator
+from mizu.model import AuditNote, Operator
 
 
 class Records(Protocol):
@@ -47,6 +48,8 @@ class Records(Protocol):
         scope: int | None,
         by: str,
         defaults: Mapping[str, Value] | None = None,
+        *,
+        note: AuditNote | None,
     ) -> Awaitable[Sequence[Record]]: ...
 
     def change(
@@ -57,9 +60,10 @@ class Records(Protocol):
         *,
         ha1: Mapping[str, str] | None = None,
         version: int | None = None,
+        note: AuditNote | None,
     ) -> Awaitable[tuple[Record, Record]]: ...
 
-    def delete(self, who: str, scope: int | None) -> Awaitable[Record]: ...
+    def delete(self, who: str, scope: int | None, note: AuditNote | None) -> Awaitable[Record]: ...
 
     def reseal(self, batch: int) -> Awaitable[int]: ...
 
@@ -72,34 +76,75 @@ class Groups(Protocol):
     def get(self, name: str, scope: int | None) -> Awaitable[Group]: ...
 
     def add(
-        self, name: str, kind: GroupKind, owner: str, note: str, scope: int | None
+        self,
+        name: str,
+        kind: GroupKind,
+        owner: str,
+        note: str,
+        scope: int | None,
+        entry: AuditNote | None,
     ) -> Awaitable[Group]: ...
 
-    def delete(self, name: str, scope: int | None) -> Awaitable[Group]: ...
+    def change(
+        self,
+        name: str,
+        owner: str | None,
+        note: str | None,
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None,
+    ) -> Awaitable[tuple[Group, Group]]: ...
+
+    def delete(self, name: str, scope: int | None, entry: AuditNote | None) -> Awaitable[Group]: ...
 
     def members(self, name: str, limit: int, after: str, scope: int | None) -> Awaitable[Sequence[str]]: ...
 
-    def join(self, name: str, members: Sequence[str], scope: int | None) -> Awaitable[Sequence[str]]: ...
+    def join(
+        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None
+    ) -> Awaitable[tuple[Group, Sequence[str]]]: ...
 
-    def leave(self, name: str, members: Sequence[str], scope: int | None) -> Awaitable[Sequence[str]]: ...
+    def leave(
+        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None
+    ) -> Awaitable[tuple[Group, Sequence[str]]]: ...
 
 
 class Numbers(Protocol):
     """Phone numbers; ``mizu.store.numbers.PostgresNumbers``, see there."""
 
     def add(
-        self, numbers: Sequence[str], holder: str, note: str, scope: int | None
+        self,
+        numbers: Sequence[str],
+        holder: str,
+        note: str,
+        scope: int | None,
+        entry: AuditNote | None,
     ) -> Awaitable[Sequence[str]]: ...
+
+    def get(self, number: str, scope: int | None) -> Awaitable[PhoneNumber]: ...
 
     def list(
         self, prefix: str, limit: int, after: str, scope: int | None, *, free: bool, account: str
     ) -> Awaitable[Sequence[PhoneNumber]]: ...
 
-    def allocate(self, account: str, wanted: str, scope: int | None) -> Awaitable[PhoneNumber]: ...
+    def change(
+        self,
+        number: str,
+        holder: str | None,
+        note: str | None,
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None,
+    ) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]: ...
 
-    def free(self, number: str, scope: int | None) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]: ...
+    def allocate(
+        self, account: str, wanted: str, scope: int | None, entry: AuditNote | None
+    ) -> Awaitable[PhoneNumber]: ...
 
-    def delete(self, number: str, scope: int | None) -> Awaitable[PhoneNumber]: ...
+    def free(
+        self, number: str, scope: int | None, version: int | None, entry: AuditNote | None
+    ) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]: ...
+
+    def delete(self, number: str, scope: int | None, entry: AuditNote | None) -> Awaitable[PhoneNumber]: ...
 
 
 class Addresses(Protocol):
@@ -108,11 +153,11 @@ class Addresses(Protocol):
     def list(self, who: str, scope: int | None) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
 
     def add(
-        self, who: str, new: FurtherAddress, scope: int | None
+        self, who: str, new: FurtherAddress, scope: int | None, note: AuditNote | None
     ) -> Awaitable[tuple[str, FurtherAddress | None, FurtherAddress]]: ...
 
     def remove(
-        self, who: str, address: str, port: int, scope: int | None
+        self, who: str, address: str, port: int, scope: int | None, note: AuditNote | None
     ) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
 
 
@@ -121,15 +166,28 @@ class SipAccounts(Protocol):
 
     def list(self, server: str, scope: int | None) -> Awaitable[Sequence[tuple[str, SipAccount]]]: ...
 
+    def get(self, number: int, scope: int | None) -> Awaitable[tuple[str, SipAccount]]: ...
+
     def add(
-        self, server: str, username: str, password: str, values: Mapping[str, Value], scope: int | None
+        self,
+        server: str,
+        username: str,
+        password: str,
+        values: Mapping[str, Value],
+        scope: int | None,
+        note: AuditNote | None,
     ) -> Awaitable[SipAccount]: ...
 
     def change(
-        self, number: int, values: Mapping[str, Value], scope: int | None, version: int | None
-    ) -> Awaitable[tuple[Mapping[str, Any], Mapping[str, Any]]]: ...
+        self,
+        number: int,
+        values: Mapping[str, Value],
+        scope: int | None,
+        version: int | None,
+        note: AuditNote | None,
+    ) -> Awaitable[tuple[str, SipAccount, SipAccount]]: ...
 
-    def delete(self, number: int, scope: int | None) -> Awaitable[SipAccount]: ...
+    def delete(self, number: int, scope: int | None, note: AuditNote | None) -> Awaitable[SipAccount]: ...
 
     def rotate_keys(self, step: str) -> Awaitable[Mapping[str, Any]]: ...
 

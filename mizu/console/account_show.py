@@ -87,11 +87,14 @@ def change_of(before: Record | None, after: Record | None, *, password: bool = F
     if password:
         old, new = {**old, "password": "***"}, {**new, "password": "*** (new)"}
     key = str((after or before or {})["username"])
+    owners = {one["parent_id"] for one in (before, after) if one is not None}
+    own = {before["id"]} if before is not None and after is not None else set()
     return Change(
         "account",
         key,
         _plain(old) if before is not None else None,
         _plain(new) if after is not None else None,
+        tuple(sorted((owners | own) - {None})),
     )
 
 

@@ -56,6 +56,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             "already gets the note.",
             examples=("addresses add 1001 192.0.2.7", "addresses add 1001 192.0.2.8:5080 branch office"),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -67,6 +68,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="Without a port: whatever port is beside it.",
             examples=("addresses del 1001 192.0.2.7",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
     )
@@ -91,7 +93,7 @@ class _AddressCommands:
         entry = parse_entry(call.text("address"))
         new = FurtherAddress(written(entry), entry.port, note)
         username, before, after = await self._addresses.add(
-            call.text("user"), new, call.operator.scope_account_id
+            call.text("user"), new, call.operator.scope_account_id, call.note(_added)
         )
         result = {"username": username, "address": shown(after)}
         if before == after:
@@ -100,17 +102,26 @@ class _AddressCommands:
         lines = [f"{username} may send from {short(after)} now" if before is None else "note changed"]
         if entry.is_range:
             lines.append("a range counts only with auth_type 9 and 10")
-        return CommandResult(lines, result, (_change(username, [before] if before else [], [after]),))
+        return CommandResult(lines, result, _added((username, before, after)))
 
     async def delete(self, call: Invocation) -> CommandResult:
         entry = parse_entry(call.text("address"))
         username, gone = await self._addresses.remove(
-            call.text("user"), written(entry), entry.port, call.operator.scope_account_id
+            call.text("user"),
+            written(entry),
+            entry.port,
+            call.operator.scope_account_id,
+            call.note(lambda done: (_change(done[0], done[1], ()),)),
         )
         self._services.on_account_changed(username)
         lines = [f"{username} may not send from {short(one)} any more" for one in gone]
         result = {"username": username, "removed": [shown(one) for one in gone]}
-        return CommandResult(lines, result, (_change(username, gone, []),))
+        return CommandResult(lines, result, (_change(username, gone, ()),))
+
+
+def _added(done: tuple[str, FurtherAddress | None, FurtherAddress]) -> tuple[Change, ...]:
+    username, before, after = done
+    return () if before == after else (_change(username, [before] if before else [], [after]),)
 
 
 def _change(username: str, before: Sequence[FurtherAddress], after: Sequence[FurtherAddress]) -> Change:
@@ -120,4 +131,5 @@ def _change(username: str, before: Sequence[FurtherAddress], after: Sequence[Fur
         username,
         {"further_addresses": [shown(one) for one in before]},
         {"further_addresses": [shown(one) for one in after]},
+        (username,),
     )

@@ -1,9 +1,14 @@
-"""Every change by an operator leaves a trace: an entry is written before the change, completed after it.
+"""Every change by an operator leaves a trace in the audit list, by one of two ways.
 
-So a change without an entry cannot happen: when the entry cannot be written, the change is refused (503). Two
-things are let through and logged as critical instead: commands for emergencies (``Command.emergency``), which
-must work while the database is away, and the completion of an entry, as the change is made by then; such
-an entry stays ``begun``, which tells the reader that its end is unknown.
+* What a command changes in the database (``Command.atomic``) is committed together with its entry, or neither
+  is: the command hands ``Invocation.note`` to the store. A command that is refused or fails changes nothing;
+  it then leaves an entry of its own, with the error's code and no changes, as far as it can be written.
+* What happens on this node, as ending a call does, has no transaction that an entry could be in. Its entry is
+  written before it is done, as ``begun``, and completed after. When it cannot be written, the command is
+  refused (503), but for emergencies (``Command.emergency``), which must work while the database is away. An
+  entry that could not be completed stays ``begun``, which tells the reader that its end is unknown.
+
+Whatever the list lacks is logged as critical.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -31,6 +36,9 @@ class AuditTrail(Protocol):
 
     def finish(self, number: int, outcome: str, changes: Sequence[Change]) -> Awaitable[None]:
         """Complete an entry. :raise StoreBusy: it stays as it was."""
+
+    def keep(self, entry: AuditEntry, changes: Sequence[Change]) -> Awaitable[int]:
+        """Keep an entry that is complete. :return: its number. :raise StoreBusy: it is not kept."""
 
 
 class Auditor:
@@ -68,9 +76,7 @@ class Auditor:
         _say(operator, line, outcome)
         if self._trail is None or number is None:
             return
-        kept = [
-            replace(one, before=redact(one.before), after=redact(one.after)) for one in changes[:CHANGES_MAX]
-        ]
+        kept = presentable(changes)
         try:
             await self._trail.finish(number, outcome, kept)
         except MizuError as wrong:
@@ -78,15 +84,42 @@ class Auditor:
         except Exception:  # the change is made: whatever this was, the operator gets the answer
             audit_log.failure("audit entry {number} could not be completed", number=number)
 
+    def entry(self, operator: Operator, command: str, line: str) -> AuditEntry | None:
+        """For a change that is committed with its entry; ``None``: there is no list."""
+        return AuditEntry(operator, command, line, DONE) if self._trail is not None else None
+
+    async def done(
+        self, operator: Operator, command: str, line: str, changes: Sequence[Change], *, noted: bool
+    ) -> None:
+        """
+        After a change. Never fails.
+
+        :param noted: the entry was committed with it. A store that keeps nothing gets it now.
+        """
+        _say(operator, line, DONE)
+        if not noted:
+            await self._keep(AuditEntry(operator, command, line, DONE), presentable(changes))
+
     async def refused(self, operator: Operator, command: str, line: str, outcome: str) -> None:
-        """Somebody tried what is not allowed. Never fails."""
+        """Nothing was changed: somebody tried what is not allowed, or it failed. Never fails."""
         _say(operator, line, outcome)
+        await self._keep(AuditEntry(operator, command, line, outcome), ())
+
+    async def _keep(self, entry: AuditEntry, changes: Sequence[Change]) -> None:
         if self._trail is None:
             return
         try:
-            await self._trail.begin(AuditEntry(operator, command, line, outcome))
+            await self._trail.keep(entry, changes)
         except MizuError as wrong:
-            _lost(f"{operator.name} from {operator.source}: {line} -> {outcome}: {wrong}")
+            operator = entry.operator
+            _lost(f"{operator.name} from {operator.source}: {entry.line} -> {entry.outcome}: {wrong}")
+        except Exception:  # the operator gets the answer all the same
+            audit_log.failure("an audit entry could not be written")
+
+
+def presentable(changes: Sequence[Change]) -> Sequence[Change]:
+    """As they are kept: not too many, without secrets."""
+    return [replace(one, before=redact(one.before), after=redact(one.after)) for one in changes[:CHANGES_MAX]]
 
 
 def _lost(text: str) -> None:

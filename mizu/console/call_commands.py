@@ -97,9 +97,11 @@ class _CallCommands:
 
     async def drop(self, call: Invocation) -> CommandResult:
         call_id = _call_id(call.text("id"), await self._seen(call.operator))
+        every = self._services.calls.list()
+        parties = {name for one in every if one.call_id == call_id for name in (one.caller, one.callee)}
         if not self._services.calls.drop(call_id, call.operator.name):
             raise NotFound(f"call {call_id} is over already")
-        change = Change("call", call_id, {"state": "in progress"}, None)
+        change = Change("call", call_id, {"state": "in progress"}, None, tuple(sorted(parties - {""})))
         return CommandResult([f"call {call_id[:ID_SHOWN_CHARACTERS]} ended"], {"call_id": call_id}, (change,))
 
     async def _seen(self, operator: Operator) -> Sequence[LiveCall]:

@@ -1,5 +1,6 @@
 """``group list|add|del|join|leave|members``."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,10 +10,14 @@ from mizu.console.arguments import TEXT, Argument, choice, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
+from mizu.errors import BadRequest
 from mizu.model import Change
 
 _KINDS = {kind.name.lower(): kind for kind in GroupKind}
 _NAME = Argument("name", TEXT, "the group's name", required=True)
+_VERSION = Argument(
+    "version", integer(1, 2**62), "only if it is still at this version, as 'group get' shows it", option=True
+)
 _MEMBERS = Argument(
     "members", TEXT, "usernames, or # and ids; numbers of SIM packets", required=True, many=True
 )
@@ -55,6 +60,33 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="A group stands wherever routing, billing and limits take one member.",
             examples=("group add sales", "group add carriers gateways --note 'cheap ones'"),
             changes=True,
+            atomic=True,
+            scoped=True,
+        ),
+        Command(
+            name="group get",
+            help="show a group",
+            permission="accounts.read",
+            run=own.get,
+            arguments=(_NAME,),
+            examples=("group get sales",),
+            scoped=True,
+        ),
+        Command(
+            name="group set",
+            help="change the note of a group, or who manages it",
+            permission="accounts.write",
+            run=own.set,
+            arguments=(
+                _NAME,
+                Argument("owner", TEXT, "account whose operators manage it; -: staff", option=True),
+                Argument("note", TEXT, "what it is for", option=True),
+                _VERSION,
+            ),
+            details="With --version nothing is changed when somebody else changed the group meanwhile.",
+            examples=("group set sales --note 'who sells'", "group set sales --owner shop --version 3"),
+            changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -65,6 +97,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_NAME,),
             examples=("group del sales",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -89,6 +122,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="All or none: a name that does not exist, or is of another kind, is refused.",
             examples=("group join sales 1001 1002",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -99,6 +133,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_NAME, _MEMBERS),
             examples=("group leave sales 1002",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
     )
@@ -125,16 +160,39 @@ class _GroupCommands:
     async def add(self, call: Invocation) -> CommandResult:
         scope = call.operator.scope_account_id
         kind = _KINDS[call.text("kind")]
-        group = await self._groups.add(call.text("name"), kind, call.text("owner"), call.text("note"), scope)
-        change = Change("group", group.name, None, shown(group))
-        return CommandResult([f"group {group.name} added"], {"group": shown(group)}, (change,))
+        group = await self._groups.add(
+            call.text("name"),
+            kind,
+            call.text("owner"),
+            call.text("note"),
+            scope,
+            call.note(lambda made: (_change(None, made),)),
+        )
+        return CommandResult([f"group {group.name} added"], {"group": shown(group)}, (_change(None, group),))
+
+    async def get(self, call: Invocation) -> CommandResult:
+        group = await self._groups.get(call.text("name"), call.operator.scope_account_id)
+        return CommandResult([*_page(group)], {"group": shown(group)})
+
+    async def set(self, call: Invocation) -> CommandResult:
+        owner, note = call.values["owner"], call.values["note"]
+        if owner is None and note is None:
+            raise BadRequest("nothing to change: give --owner or --note")
+        before, after = await self._groups.change(
+            call.text("name"),
+            "" if owner == "-" else owner,
+            note,
+            call.operator.scope_account_id,
+            call.values["version"],
+            call.note(lambda done: (_change(*done),)),
+        )
+        return CommandResult([*_page(after)], {"group": shown(after)}, (_change(before, after),))
 
     async def delete(self, call: Invocation) -> CommandResult:
-        group = await self._groups.delete(call.text("name"), call.operator.scope_account_id)
+        noted = call.note(lambda gone: (_change(gone, None),))
+        group = await self._groups.delete(call.text("name"), call.operator.scope_account_id, noted)
         lines = [f"group {group.name} deleted, it had {plural(group.members, 'member')}"]
-        return CommandResult(
-            lines, {"group": shown(group)}, (Change("group", group.name, shown(group), None),)
-        )
+        return CommandResult(lines, {"group": shown(group)}, (_change(group, None),))
 
     async def members(self, call: Invocation) -> CommandResult:
         name, limit = call.text("name"), call.number("limit")
@@ -147,24 +205,62 @@ class _GroupCommands:
         return CommandResult(lines, {"group": name, "members": members, "more": len(found) > limit})
 
     async def join(self, call: Invocation) -> CommandResult:
-        joined = await self._groups.join(
-            call.text("name"), call.many("members"), call.operator.scope_account_id
+        group, joined = await self._groups.join(
+            call.text("name"),
+            call.many("members"),
+            call.operator.scope_account_id,
+            call.note(lambda done: _altered(*done, joined=True)),
         )
-        return self._altered(call.text("name"), joined, "joined", True)
+        return self._altered(group, joined, "joined")
 
     async def leave(self, call: Invocation) -> CommandResult:
-        left = await self._groups.leave(
-            call.text("name"), call.many("members"), call.operator.scope_account_id
+        group, left = await self._groups.leave(
+            call.text("name"),
+            call.many("members"),
+            call.operator.scope_account_id,
+            call.note(lambda done: _altered(*done, joined=False)),
         )
-        return self._altered(call.text("name"), left, "left", False)
+        return self._altered(group, left, "left")
 
-    def _altered(self, name: str, members: Any, word: str, joined: bool) -> CommandResult:
+    def _altered(self, group: Group, members: Sequence[str], word: str) -> CommandResult:
         for member in members:
             self._services.on_account_changed(member)
-        here: dict[str, list[str]] = {"members": list(members)}
-        gone: dict[str, list[str]] = {"members": []}
-        before, after = (gone, here) if joined else (here, gone)
-        lines = [f"{plural(len(members), 'member')} {word} {name}"]
-        return CommandResult(
-            lines, {"group": name, word: list(members)}, (Change("group", name, before, after),)
-        )
+        lines = [f"{plural(len(members), 'member')} {word} {group.name}"]
+        result = {"group": group.name, word: list(members), "version": group.version}
+        return CommandResult(lines, result, _altered(group, members, joined=word == "joined"))
+
+
+def _page(group: Group) -> Sequence[str]:
+    facts = (
+        ("kind", group.kind.name.lower()),
+        ("members", str(group.members)),
+        ("owner", group.owner),
+        ("note", group.note),
+        ("version", str(group.version)),
+    )
+    return [group.name, *(f"  {what:8} {text}".rstrip() for what, text in facts)]
+
+
+def _change(before: Group | None, after: Group | None) -> Change:
+    """For the audit list: only what differs."""
+    old, new = (shown(one) if one is not None else {} for one in (before, after))
+    if before is not None and after is not None:
+        names = [name for name in new if old[name] != new[name] and name != "version"]
+        old, new = ({name: side[name] for name in names} for side in (old, new))
+    both = [one for one in (before, after) if one is not None]
+    owners = {one.owner_id for one in both if one.owner_id is not None}
+    return Change(
+        "group",
+        both[-1].name,
+        old if before is not None else None,
+        new if after is not None else None,
+        tuple(owners),
+    )
+
+
+def _altered(group: Group, members: Sequence[str], *, joined: bool) -> tuple[Change, ...]:
+    here: dict[str, list[str]] = {"members": list(members)}
+    gone: dict[str, list[str]] = {"members": []}
+    before, after = (gone, here) if joined else (here, gone)
+    owner = (group.owner_id,) if group.owner_id is not None else ()
+    return (Change("group", group.name, before, after, owner),) if members else ()

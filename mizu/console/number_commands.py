@@ -1,5 +1,6 @@
 """``numbers list|add|del|allocate|free``."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mizu.accounts.numbers import PhoneNumber, number_of, numbers_of
@@ -12,6 +13,12 @@ from mizu.errors import BadRequest
 from mizu.model import Change
 
 _NUMBER = Argument("number", TEXT, "the number, with country code", required=True)
+_VERSION = Argument(
+    "version",
+    integer(1, 2**62),
+    "only if it is still at this version, as 'numbers get' shows it",
+    option=True,
+)
 
 
 def shown(number: PhoneNumber) -> dict[str, Any]:
@@ -24,6 +31,7 @@ def shown(number: PhoneNumber) -> dict[str, Any]:
         "holder": number.holder,
         "allocated_at": number.allocated_at.isoformat() if number.allocated_at else None,
         "note": number.note,
+        "version": number.version,
     }
 
 
@@ -60,6 +68,32 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="Numbers that are there already stay as they are.",
             examples=("numbers add 3615550100..3615550109", "numbers add +3615550200 --note 'carrier A'"),
             changes=True,
+            atomic=True,
+        ),
+        Command(
+            name="numbers get",
+            help="show a phone number",
+            permission="accounts.read",
+            run=own.get,
+            arguments=(_NUMBER,),
+            examples=("numbers get 3615550100",),
+            scoped=True,
+        ),
+        Command(
+            name="numbers set",
+            help="change the note of a phone number, or who gives it out",
+            permission="accounts.write",
+            run=own.set,
+            arguments=(
+                _NUMBER,
+                Argument("holder", TEXT, "account whose operators give it out; -: staff", option=True),
+                Argument("note", TEXT, "where it comes from", option=True),
+                _VERSION,
+            ),
+            details="With --version nothing is changed when somebody else changed the number meanwhile.",
+            examples=("numbers set 3615550100 --holder shop --version 2",),
+            changes=True,
+            atomic=True,
         ),
         Command(
             name="numbers del",
@@ -69,6 +103,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_NUMBER,),
             examples=("numbers del 3615550109",),
             changes=True,
+            atomic=True,
         ),
         Command(
             name="numbers allocate",
@@ -84,6 +119,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="Two who ask at the same time never get the same number.",
             examples=("numbers allocate 1001 3615550100", "numbers allocate 1001 361*"),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -91,9 +127,11 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="take a phone number back",
             permission="accounts.write",
             run=own.free,
-            arguments=(_NUMBER,),
-            examples=("numbers free 3615550100",),
+            arguments=(_NUMBER, _VERSION),
+            details="With --version it is not taken from somebody who got it meanwhile.",
+            examples=("numbers free 3615550100", "numbers free 3615550100 --version 2"),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
     )
@@ -123,23 +161,45 @@ class _NumberCommands:
 
     async def add(self, call: Invocation) -> CommandResult:
         numbers = list(dict.fromkeys(one for word in call.many("numbers") for one in numbers_of(word)))
+        holder = call.text("holder")
         added = await self._numbers.add(
-            numbers, call.text("holder"), call.text("note"), call.operator.scope_account_id
+            numbers,
+            holder,
+            call.text("note"),
+            call.operator.scope_account_id,
+            call.note(lambda new: _entered(new, holder)),
         )
         lines = [f"{plural(len(added), 'number')} added"]
         if len(added) < len(numbers):
             lines.append(f"{len(numbers) - len(added)} were there already")
         result = {"added": list(added), "there_already": len(numbers) - len(added)}
-        first, last = (added[0], added[-1]) if added else ("", "")
-        changes = [Change("number", first, None, {"first": first, "last": last, "count": len(added)})]
-        return CommandResult(lines, result, changes if added else ())
+        return CommandResult(lines, result, _entered(added, holder))
+
+    async def get(self, call: Invocation) -> CommandResult:
+        number = await self._numbers.get(number_of(call.text("number")), call.operator.scope_account_id)
+        return CommandResult(_page(number), {"number": shown(number)})
+
+    async def set(self, call: Invocation) -> CommandResult:
+        holder, note = call.values["holder"], call.values["note"]
+        if holder is None and note is None:
+            raise BadRequest("nothing to change: give --holder or --note")
+        before, after = await self._numbers.change(
+            number_of(call.text("number")),
+            "" if holder == "-" else holder,
+            note,
+            call.operator.scope_account_id,
+            call.values["version"],
+            call.note(lambda done: (_changed(*done),)),
+        )
+        return CommandResult(_page(after), {"number": shown(after)}, (_changed(before, after),))
 
     async def delete(self, call: Invocation) -> CommandResult:
-        before = await self._numbers.delete(number_of(call.text("number")), call.operator.scope_account_id)
+        noted = call.note(lambda gone: (_removed(gone),))
+        before = await self._numbers.delete(
+            number_of(call.text("number")), call.operator.scope_account_id, noted
+        )
         return CommandResult(
-            [f"number {before.number} removed"],
-            {"number": shown(before)},
-            (Change("number", before.number, shown(before), None),),
+            [f"number {before.number} removed"], {"number": shown(before)}, (_removed(before),)
         )
 
     async def allocate(self, call: Invocation) -> CommandResult:
@@ -152,17 +212,70 @@ class _NumberCommands:
         else:
             wanted = number_of(wanted)
         scope = call.operator.scope_account_id
-        number = await self._numbers.allocate(call.text("account"), wanted, scope)
-        change = Change("number", number.number, {"account": ""}, {"account": number.account})
+        noted = call.note(lambda done: (_allocated(done),))
+        number = await self._numbers.allocate(call.text("account"), wanted, scope, noted)
         return CommandResult(
-            [f"{number.account} has {number.number} now"], {"number": shown(number)}, (change,)
+            [f"{number.account} has {number.number} now"], {"number": shown(number)}, (_allocated(number),)
         )
 
     async def free(self, call: Invocation) -> CommandResult:
         before, after = await self._numbers.free(
-            number_of(call.text("number")), call.operator.scope_account_id
+            number_of(call.text("number")),
+            call.operator.scope_account_id,
+            call.values["version"],
+            call.note(lambda done: (_freed(done[0]),)),
         )
-        change = Change("number", before.number, {"account": before.account}, {"account": ""})
         return CommandResult(
-            [f"{before.number} is free, {before.account} had it"], {"number": shown(after)}, (change,)
+            [f"{before.number} is free, {before.account} had it"], {"number": shown(after)}, (_freed(before),)
         )
+
+
+# For the audit list. A number is the matter of who has it; while it is free, of who gives it out.
+
+
+def _entered(added: Sequence[str], holder: str) -> tuple[Change, ...]:
+    if not added:
+        return ()
+    facts = {"first": added[0], "last": added[-1], "count": len(added)}
+    return (Change("number", added[0], None, facts, _account(holder)),)
+
+
+def _changed(before: PhoneNumber, after: PhoneNumber) -> Change:
+    old, new = ({"holder": one.holder, "note": one.note} for one in (before, after))
+    names = [name for name in new if old[name] != new[name]]
+    old, new = ({name: side[name] for name in names} for side in (old, new))
+    return Change("number", after.number, old, new, _concerns(before) + _concerns(after))
+
+
+def _removed(gone: PhoneNumber) -> Change:
+    return Change("number", gone.number, shown(gone), None, _concerns(gone))
+
+
+def _allocated(number: PhoneNumber) -> Change:
+    return Change("number", number.number, {"account": ""}, {"account": number.account}, _concerns(number))
+
+
+def _freed(before: PhoneNumber) -> Change:
+    return Change("number", before.number, {"account": before.account}, {"account": ""}, _concerns(before))
+
+
+def _concerns(number: PhoneNumber) -> tuple[int | str, ...]:
+    return (number.account_id,) if number.account_id is not None else _account(number.holder)
+
+
+def _account(who: str) -> tuple[int | str, ...]:
+    """Of what an operator typed: a username, or ``#`` and an id."""
+    if not who:
+        return ()
+    return (int(who[1:]),) if who.startswith("#") and who[1:].isdecimal() else (who,)
+
+
+def _page(number: PhoneNumber) -> list[str]:
+    facts = (
+        ("account", number.account or "free"),
+        ("since", moment(number.allocated_at)),
+        ("holder", number.holder),
+        ("note", number.note),
+        ("version", str(number.version)),
+    )
+    return [number.number, *(f"  {what:8} {text}".rstrip() for what, text in facts)]

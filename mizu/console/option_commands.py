@@ -6,6 +6,7 @@ from mizu.console.arguments import Argument, Kind, choice, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
+from mizu.errors import BadRequest
 from mizu.model import Change
 from mizu.options import TEXT_MAX_CHARACTERS, Options, OptionSpec
 
@@ -105,6 +106,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="The value is checked. It holds here at once and on every node within a second.",
             examples=("options set maxresellers 5", "options set upperexpire 10m"),
             changes=True,
+            atomic=True,
         ),
         Command(
             name="options reset",
@@ -114,6 +116,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_NAME,),
             examples=("options reset maxresellers",),
             changes=True,
+            atomic=True,
         ),
     )
 
@@ -154,15 +157,32 @@ class _OptionCommands:
         before = shown(self._options, spec)
         version = call.values["version"]
         await self._options.set(
-            spec.name, call.text("value"), call.operator.name, None if version is None else int(version)
+            spec.name,
+            call.text("value"),
+            call.operator.name,
+            None if version is None else int(version),
+            call.note(lambda done: (self._noted(spec, done),)),
         )
         return self._changed(spec, before)
 
     async def reset(self, call: Invocation) -> CommandResult:
         spec = self._options.spec(call.text("name"))
         before = shown(self._options, spec)
-        await self._options.reset(spec.name)
+        await self._options.reset(spec.name, call.note(lambda done: (self._noted(spec, done),)))
         return self._changed(spec, before)
+
+    @staticmethod
+    def _noted(spec: OptionSpec, done: tuple[str | None, str | None, int]) -> Change:
+        """For the audit list, of the texts that the database had and has."""
+
+        def side(text: str | None) -> dict[str, Any]:
+            try:
+                value = spec.default if text is None else spec.parse(text)
+            except BadRequest:  # kept by another version
+                value = text or ""
+            return {"value": _plain(value), "is_set": text is not None}
+
+        return Change("option", spec.name, side(done[0]), side(done[1]))
 
     def _changed(self, spec: OptionSpec, before: dict[str, Any]) -> CommandResult:
         after = shown(self._options, spec)

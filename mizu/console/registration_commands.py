@@ -132,7 +132,15 @@ class _RegistrationCommands:
         return CommandResult(
             [f"{plural(removed, 'registration')} of {username} removed"],
             {"username": username, "registrations_removed": removed},
-            (Change("registration", username, {"contacts": removed}, {"contacts": 0} if contact else None),),
+            (
+                Change(
+                    "registration",
+                    username,
+                    {"contacts": removed},
+                    {"contacts": 0} if contact else None,
+                    (username,),
+                ),
+            ),
         )
 
 

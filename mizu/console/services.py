@@ -13,7 +13,17 @@ from mizu.clock import SystemClock
 from mizu.console.account_services import Addresses, Groups, Imports, Numbers, Records, SipAccounts
 from mizu.console.auditing import AuditTrail
 from mizu.console.guard_services import GuardDesk
-from mizu.model import Account, AuditRecord, AuthQuery, Binding, Cdr, Operator, OperatorToken, Rights
+from mizu.model import (
+    Account,
+    AuditNote,
+    AuditRecord,
+    AuthQuery,
+    Binding,
+    Cdr,
+    Operator,
+    OperatorToken,
+    Rights,
+)
 from mizu.options import Options
 
 
@@ -132,17 +142,19 @@ class Tokens(Protocol):
         rights: Rights | None,
         label: str,
         expires_at: datetime | None,
+        note: AuditNote | None,
     ) -> Awaitable[OperatorToken]:
         """
         Keep the hash of a new token.
 
         :param rights: ``None``: those of the account, at most the operator's own.
+        :param note: entry of the audit list, committed with the change.
         :raise NotFound: no such account in the operator's scope.
         :raise Conflict: the account has less rights.
         :raise Forbidden: more rights than the operator's own.
         """
 
-    def revoke(self, number: int, operator: Operator) -> Awaitable[OperatorToken]:
+    def revoke(self, number: int, operator: Operator, note: AuditNote | None) -> Awaitable[OperatorToken]:
         """:raise NotFound: no such token in the operator's scope. :raise Conflict: it is revoked already."""
 
 
@@ -157,7 +169,8 @@ class AuditList(AuditTrail, Protocol):
 
         :param who: only of this operator; empty: of any.
         :param about: only about this object, ``topic:key``; empty: any.
-        :param operator: one with a scope sees the entries of operators limited to accounts in that scope.
+        :param operator: one with a scope sees what was changed in it, by whomever; who that was, and the
+            whole command, when it was an operator limited to accounts in that scope.
         """
 
 

@@ -48,6 +48,14 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             examples=("sipaccounts list", "sipaccounts list carrier"),
         ),
         Command(
+            name="sipaccounts get",
+            help="show an account that we have at a SIP server",
+            permission="accounts.read",
+            run=own.get,
+            arguments=(_ID,),
+            examples=("sipaccounts get 1",),
+        ),
+        Command(
             name="sipaccounts add",
             help="enter an account that we have at a SIP server",
             permission="accounts.write",
@@ -63,6 +71,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="The password is kept encrypted with a key outside the database.",
             examples=("sipaccounts add carrier line1 'battery staple' --priority 10",),
             changes=True,
+            atomic=True,
         ),
         Command(
             name="sipaccounts set",
@@ -77,6 +86,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="SubsFails=0 puts one that failed too often back in use.",
             examples=("sipaccounts set 1 SubsFails=0 Credit=10", "sipaccounts set 1 enabled=0"),
             changes=True,
+            atomic=True,
         ),
         Command(
             name="sipaccounts passwd",
@@ -86,6 +96,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_ID, Argument("password", SECRET, "left out: it is asked for", required=True)),
             examples=("sipaccounts passwd 1 'battery staple'",),
             changes=True,
+            atomic=True,
         ),
         Command(
             name="sipaccounts del",
@@ -95,6 +106,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_ID,),
             examples=("sipaccounts del 1",),
             changes=True,
+            atomic=True,
         ),
         Command(
             name="sipaccounts rotate-keys",
@@ -156,18 +168,29 @@ class _SipAccountCommands:
     async def add(self, call: Invocation) -> CommandResult:
         given = {"priority": "priority", "caller-number": "caller_number", "credit": "credit"}
         words = [f"{name}={call.text(option)}" for option, name in given.items() if call.text(option)]
-        server = call.text("server")
+        server, failures_max = call.text("server"), self._failures_max()
+
+        def change(made: SipAccount) -> Change:
+            facts = shown(made, server, failures_max)
+            return Change("sip_account", str(made.id), None, {**facts, "password": "***"})
+
         account = await self._accounts.add(
             server,
             call.text("username"),
             call.text("password"),
             sip_columns(words),
             call.operator.scope_account_id,
+            call.note(lambda made: (change(made),)),
         )
-        result = shown(account, server, self._failures_max())
-        change = Change("sip_account", str(account.id), None, {**result, "password": "***"})
         lines = [f"account {account.username} at {server} added, number {account.id}"]
-        return CommandResult(lines, {"sip_account": result}, (change,))
+        result = {"sip_account": shown(account, server, failures_max)}
+        return CommandResult(lines, result, (change(account),))
+
+    async def get(self, call: Invocation) -> CommandResult:
+        server, account = await self._accounts.get(call.number("id"), call.operator.scope_account_id)
+        facts = shown(account, server, self._failures_max())
+        lines = [f"{name}: {'' if value is None else value}" for name, value in facts.items()]
+        return CommandResult(lines, {"sip_account": facts})
 
     async def set(self, call: Invocation) -> CommandResult:
         return await self._change(call, sip_columns(call.many("fields")), call.values["version"])
@@ -177,19 +200,40 @@ class _SipAccountCommands:
 
     async def _change(self, call: Invocation, values: Any, version: int | None) -> CommandResult:
         number = call.number("id")
-        before, after = await self._accounts.change(number, values, call.operator.scope_account_id, version)
-        names = [name for name in after if before[name] != after[name] or name == "password"]
-        lines = [f"{name}: {before[name]} -> {after[name]}" for name in names] or ["nothing changed"]
-        change = Change("sip_account", str(number), dict(before), dict(after))
-        return CommandResult(lines, {"id": number, "fields": dict(after)}, (change,))
+
+        def change(before: SipAccount, after: SipAccount) -> Change:
+            old, new = (
+                {name: "***" if name == "password" else getattr(side, name) for name in values}
+                for side in (before, after)
+            )
+            return Change("sip_account", str(number), old, new)
+
+        server, before, after = await self._accounts.change(
+            number,
+            values,
+            call.operator.scope_account_id,
+            version,
+            call.note(lambda done: (change(*done[1:]),)),
+        )
+        made = change(before, after)
+        old, new = made.before or {}, made.after or {}
+        names = [name for name in new if old[name] != new[name] or name == "password"]
+        lines = [f"{name}: {old[name]} -> {new[name]}" for name in names] or ["nothing changed"]
+        account = shown(after, server, self._failures_max())
+        return CommandResult(lines, {"id": number, "fields": dict(new), "sip_account": account}, (made,))
 
     async def delete(self, call: Invocation) -> CommandResult:
-        before = await self._accounts.delete(call.number("id"), call.operator.scope_account_id)
-        gone = shown(before, "", self._failures_max())
-        lines = [f"account {before.username} at SIP server #{before.sip_server_id} deleted"]
-        return CommandResult(
-            lines, {"sip_account": gone}, (Change("sip_account", str(before.id), gone, None),)
+        failures_max = self._failures_max()
+
+        def change(gone: SipAccount) -> Change:
+            return Change("sip_account", str(gone.id), shown(gone, "", failures_max), None)
+
+        before = await self._accounts.delete(
+            call.number("id"), call.operator.scope_account_id, call.note(lambda gone: (change(gone),))
         )
+        lines = [f"account {before.username} at SIP server #{before.sip_server_id} deleted"]
+        result = {"sip_account": shown(before, "", failures_max)}
+        return CommandResult(lines, result, (change(before),))
 
     async def rotate(self, call: Invocation) -> CommandResult:
         done = dict(await self._accounts.rotate_keys(call.text("step")))

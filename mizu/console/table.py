@@ -8,15 +8,15 @@ the caller knows.
 import difflib
 import shlex
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mizu.console.arguments import TEXT, Argument
-from mizu.console.auditing import DONE, Auditor, audit_log
+from mizu.console.auditing import DONE, Auditor, audit_log, presentable
 from mizu.console.text import aligned, visible
 from mizu.console.words import CommandError, SecretMissing, spoken, values_of_json, values_of_words
 from mizu.errors import Forbidden, MizuError
-from mizu.model import Change, Operator, Rights
+from mizu.model import AuditEntry, AuditNote, Change, Operator, Rights
 
 __all__ = [
     "LINE_MAX_CHARACTERS",
@@ -60,7 +60,7 @@ class CommandResult:
 
     lines: Sequence[str]
     result: Any = None
-    changes: Sequence[Change] = ()  #: what it changed, before and after, for the audit record
+    changes: Sequence[Change] = ()  #: what it changed, before and after, for the audit list
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,20 @@ class Invocation:
 
     operator: Operator
     values: Mapping[str, Any] = field(repr=False)  # may hold a password
+    entry: AuditEntry | None = None  #: of what it changes, when that is noted with the change itself
+    noted: list[bool] = field(default_factory=list)  #: one for each transaction that kept the entry
+
+    def note(self, changes_of: Callable[[Any], Sequence[Change]]) -> AuditNote | None:
+        """
+        For a store: the entry of the audit list that it commits with the change.
+
+        :param changes_of: what was changed, before and after, of what the store answers; pure.
+        """
+        if self.entry is None:
+            return None
+        return AuditNote(
+            self.entry, lambda result: presentable(changes_of(result)), lambda: self.noted.append(True)
+        )
 
     def text(self, name: str) -> str:
         """A text argument; empty when it was left out."""
@@ -98,6 +112,7 @@ class Command:
     details: str = ""  #: more help; may have several lines
     examples: tuple[str, ...] = ()  #: whole command lines; the tests parse them
     changes: bool = False  #: noted in the audit list
+    atomic: bool = False  #: the store gets ``Invocation.note`` and commits change and entry together
     emergency: bool = False  #: carried out also when the audit list cannot be written
     scoped: bool = False  #: heeds ``Operator.scope_account_id``; others are refused to such operators
 
@@ -147,6 +162,8 @@ class CommandTable:
             raise ValueError(f"command {command.name!r}: a required argument after an optional one")
         if any(a.many and (a.option or a is not places[-1]) for a in command.arguments):
             raise ValueError(f"command {command.name!r}: only the last argument by place takes many")
+        if command.atomic and (command.emergency or not command.changes):
+            raise ValueError(f"command {command.name!r}: what is atomic changes the database, which is there")
         if any(a.secret and a.required for a in command.arguments if a.option or a is not places[-1]):
             raise ValueError(f"command {command.name!r}: a required secret is the last argument, by place")
         self._commands[command.name] = command
@@ -239,7 +256,8 @@ class CommandTable:
                 await self._auditor.refused(operator, command.name, line, Forbidden.code)
             raise Forbidden(reason)
         call = Invocation(operator, values)
-        done = await (self._change(command, call) if command.changes else command.run(call))
+        run = self._change_atomically if command.atomic else self._change if command.changes else None
+        done = await (run(command, call) if run is not None else command.run(call))
         return CommandResult([visible(line) for line in done.lines], done.result, done.changes)
 
     async def _change(self, command: Command, call: Invocation) -> CommandResult:
@@ -259,6 +277,19 @@ class CommandTable:
             raise
         finally:
             await self._auditor.finish(number, operator, line, outcome, changes)
+        return done
+
+    async def _change_atomically(self, command: Command, call: Invocation) -> CommandResult:
+        """Run a command whose store keeps the entry of the audit list, in the transaction of the change."""
+        operator, line = call.operator, spoken(command.name, command.arguments, call.values)
+        call = replace(call, entry=self._auditor.entry(operator, command.name, line))
+        try:
+            done = await command.run(call)
+        except BaseException as failed:
+            outcome = failed.code if isinstance(failed, MizuError) else type(failed).__name__
+            await self._auditor.refused(operator, command.name, line, outcome)
+            raise
+        await self._auditor.done(operator, command.name, line, done.changes, noted=bool(call.noted))
         return done
 
     def find(self, words: list[str]) -> tuple[Command, list[str]]:

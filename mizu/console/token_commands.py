@@ -80,6 +80,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             "and what is below it. It never has more rights than its account.",
             examples=("tokens add alice", "tokens add shop7 --rights sales --days 30 --label 'web shop'"),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
         Command(
@@ -90,6 +91,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(Argument("id", integer(1, 2**53), "its number, see 'tokens list'", required=True),),
             examples=("tokens revoke 3",),
             changes=True,
+            atomic=True,
             scoped=True,
         ),
     )
@@ -138,6 +140,7 @@ class _TokenCommands:
             rights=Rights[word.upper()] if word else None,
             label=call.text("label")[:LABEL_MAX_CHARACTERS],
             expires_at=now + timedelta(days=days) if days else None,
+            note=call.note(lambda made: (_made(made, now),)),
         )
         facts = shown(token, now)
         until = f"until {moment(token.expires_at)} UTC" if token.expires_at else "without end"
@@ -146,11 +149,22 @@ class _TokenCommands:
             f"token {token.id} of {token.username}: rights {facts['rights']}, reaches {reach}, {until}",
             f"token: {secret}   (shown this once)",
         ]
-        change = Change("token", str(token.id), None, facts)
-        return CommandResult(lines, {"token": facts, "secret": secret}, (change,))
+        return CommandResult(lines, {"token": facts, "secret": secret}, (_made(token, now),))
 
     async def revoke(self, call: Invocation) -> CommandResult:
-        token = await self._tokens.revoke(call.number("id"), call.operator)
-        facts = shown(token, self._services.wall())
-        change = Change("token", str(token.id), {**facts, "state": "valid", "revoked_at": None}, facts)
-        return CommandResult([f"token {token.id} of {token.username} revoked"], {"token": facts}, (change,))
+        now = self._services.wall()
+
+        def change(token: OperatorToken) -> Change:
+            after = shown(token, now)
+            before = {**after, "state": "valid", "revoked_at": None}
+            return Change("token", str(token.id), before, after, (token.username,))
+
+        token = await self._tokens.revoke(
+            call.number("id"), call.operator, call.note(lambda gone: (change(gone),))
+        )
+        lines = [f"token {token.id} of {token.username} revoked"]
+        return CommandResult(lines, {"token": shown(token, now)}, (change(token),))
+
+
+def _made(token: OperatorToken, now: datetime) -> Change:
+    return Change("token", str(token.id), None, shown(token, now), (token.username,))

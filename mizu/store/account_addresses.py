@@ -10,7 +10,9 @@ from txpostgres.txpostgres import Cursor
 from mizu.accounts.addresses import ENTRIES_MAX, FurtherAddress
 from mizu.accounts.scope import check_change, unknown, visible
 from mizu.errors import Conflict, NotFound
+from mizu.model import AuditNote
 from mizu.store.account_records import matching
+from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Pool
 from mizu.store.text import clean, storable
 
@@ -36,8 +38,9 @@ class PostgresAddresses:
     one of the account too: its version grows.
     """
 
-    def __init__(self, reports: Pool) -> None:
+    def __init__(self, reports: Pool, changes: NotedChanges) -> None:
         self._reports = reports
+        self._changes = changes
 
     async def list(self, who: str, scope: int | None) -> tuple[str, Sequence[FurtherAddress]]:
         """The username, and its addresses in order. :raise NotFound: there is no such account."""
@@ -48,7 +51,7 @@ class PostgresAddresses:
         return rows[0][0], [FurtherAddress(*row[1:]) for row in rows if row[1] is not None]
 
     def add(
-        self, who: str, new: FurtherAddress, scope: int | None
+        self, who: str, new: FurtherAddress, scope: int | None, note: AuditNote | None = None
     ) -> Deferred[tuple[str, FurtherAddress | None, FurtherAddress]]:
         """
         One more address, or a new note for one that it has. The username, the address before and after.
@@ -57,7 +60,7 @@ class PostgresAddresses:
         :raise Forbidden: how it proves itself is not theirs to change.
         :raise Conflict: it has as many as an account may have.
         """
-        return self._reports.transact(self._add, who, new, scope)
+        return self._changes.transact(note, self._add, who, new, scope)
 
     async def _add(
         self, cursor: Cursor, who: str, new: FurtherAddress, scope: int | None
@@ -76,7 +79,7 @@ class PostgresAddresses:
         return username, before, after
 
     def remove(
-        self, who: str, address: str, port: int, scope: int | None
+        self, who: str, address: str, port: int, scope: int | None, note: AuditNote | None = None
     ) -> Deferred[tuple[str, Sequence[FurtherAddress]]]:
         """
         One address less. The username, and what was removed.
@@ -84,7 +87,7 @@ class PostgresAddresses:
         :param port: 0: with whatever ports.
         :raise NotFound: no such account, or it has no such address. :raise Forbidden: as :meth:`add`.
         """
-        return self._reports.transact(self._remove, who, address, port, scope)
+        return self._changes.transact(note, self._remove, who, address, port, scope)
 
     async def _remove(
         self, cursor: Cursor, who: str, address: str, port: int, scope: int | None

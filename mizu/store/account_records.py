@@ -22,9 +22,11 @@ from mizu.accounts.scope import (
 )
 from mizu.accounts.sealing import Keys
 from mizu.errors import BadRequest, Conflict, NotFound, Stale
+from mizu.model import AuditNote
 from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS, check_username
+from mizu.store.noted import NotedChanges
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.text import storable
 
@@ -83,10 +85,12 @@ class AccountRecords:
     """
     The accounts as operators see them. ``scope`` is ``Operator.scope_account_id``: what is outside does not
     exist. Every change of an account by an operator goes through :meth:`add`, :meth:`change`, :meth:`delete`.
+    ``note`` is the entry of the audit list, committed with the change.
     """
 
-    def __init__(self, reports: Pool, keys: Keys) -> None:
+    def __init__(self, reports: Pool, changes: NotedChanges, keys: Keys) -> None:
         self._reports = reports
+        self._changes = changes
         self._keys = keys
 
     async def get(self, who: str, scope: int | None) -> Record:
@@ -156,6 +160,7 @@ class AccountRecords:
         scope: int | None,
         by: str,
         defaults: Mapping[str, Value] | None = None,
+        note: AuditNote | None = None,
     ) -> Deferred[Sequence[Record]]:
         """
         Make accounts, all or none. An operator with a scope makes them below their own account.
@@ -164,7 +169,7 @@ class AccountRecords:
         :raise Conflict: a name is taken. :raise BadRequest: :raise NotFound: an account referred to.
         :raise Forbidden: something that this operator may not give.
         """
-        return self._reports.transact(self._add, accounts, scope, by, defaults or {})
+        return self._changes.transact(note, self._add, accounts, scope, by, defaults or {})
 
     async def _add(
         self,
@@ -195,6 +200,7 @@ class AccountRecords:
         *,
         ha1: Mapping[str, str] | None = None,
         version: int | None = None,
+        note: AuditNote | None = None,
     ) -> Deferred[tuple[Record, Record]]:
         """
         Change fields, the password, or both. The record before and after.
@@ -202,7 +208,7 @@ class AccountRecords:
         :param version: what the operator has seen; anything else in the database is a conflict.
         :raise NotFound: :raise BadRequest: :raise Forbidden: :raise Conflict:
         """
-        return self._reports.transact(self.change_with, who, dict(values), scope, ha1, version)
+        return self._changes.transact(note, self.change_with, who, dict(values), scope, ha1, version)
 
     async def change_with(
         self,
@@ -232,9 +238,9 @@ class AccountRecords:
             raise refusal(refused) from None
         return before, record_of(cursor.fetchone()[0])
 
-    def delete(self, who: str, scope: int | None) -> Deferred[Record]:
+    def delete(self, who: str, scope: int | None, note: AuditNote | None = None) -> Deferred[Record]:
         """The record that it had. :raise NotFound: :raise Conflict: something still points at it."""
-        return self._reports.transact(self._delete, who, scope)
+        return self._changes.transact(note, self._delete, who, scope)
 
     async def _delete(self, cursor: Cursor, who: str, scope: int | None) -> Record:
         before = await self._lock(cursor, who, scope)

@@ -2,35 +2,46 @@
 
 # ruff: noqa: S608 - what is put into SQL text here are our own constants; values are parameters
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from mizu.accounts.fields import REFERENCES
+from mizu.accounts.scope import visible_many
 from mizu.errors import StoreBusy
 from mizu.model import AuditEntry, AuditRecord, Change, Operator
-from mizu.store.arrays import texts
+from mizu.store.noted import FINISH, WRITE, change_values, entry_values
 from mizu.store.postgres import Pool
-from mizu.store.text import clean, json_text
+from mizu.store.text import clean
 
-CHANGES_MAX_CHARACTERS = 1_000_000  #: of one entry as JSON; more is kept without the values
+OTHERS = "operator"  #: who, instead of the names of operators that the reader does not know
+_REFERENCES = frozenset(one.name for one in REFERENCES)
+#: Members of a change that may name accounts or operators outside of the reader's reach.
+_ABOUT_OTHERS = frozenset(("created_by", "holder", "owner", "owner_id", "scope", "used_from"))
 _TIDY_ROWS = 5000  # at a time
 _TIDY_S = 3600.0  # between deletions of old entries
 
-_BEGIN = """INSERT INTO audit (node, who, token_id, scope_account_id, source, command, line, outcome)
- VALUES (%(node)s, %(who)s, %(token_id)s, %(scope)s, %(source)s, %(command)s, %(line)s, %(outcome)s)
- RETURNING id"""
-_FINISH = """UPDATE audit SET outcome = %(outcome)s, ended_at = clock_timestamp(),
- objects = %(objects)s::text[], changes = %(changes)s::jsonb WHERE id = %(id)s"""
-_LIST = """SELECT id, begun_at, ended_at, node, who, token_id, source, command, line, outcome, changes
- FROM audit
- WHERE id < coalesce(%(before)s, 9223372036854775807)
- AND (%(who)s = '' OR who = %(who)s)
- AND (%(object)s = '' OR objects @> ARRAY[%(object)s])
- AND (%(scope)s::bigint IS NULL OR account_within(scope_account_id, %(scope)s))
- ORDER BY id DESC LIMIT %(limit)s"""
+_COLUMNS = """a.id, a.begun_at, a.ended_at, a.node, a.who, a.token_id, a.source, a.command, a.line, a.outcome,
+ a.changes"""
+_LIST = f"""SELECT {_COLUMNS} FROM audit a
+ WHERE a.id < coalesce(%(before)s, 9223372036854775807)
+ AND (%(who)s = '' OR a.who = %(who)s)
+ AND (%(object)s = '' OR a.objects @> ARRAY[%(object)s])
+ ORDER BY a.id DESC LIMIT %(limit)s"""
+#: What an operator with a scope sees: all that was done by operators in it; of what others did, the changes
+#: that concern it.
+_LIST_WITHIN = f"""SELECT {_COLUMNS}, r.whole, r.places FROM audit_reach r JOIN audit a ON a.id = r.audit_id
+ WHERE r.account_id = %(scope)s AND r.audit_id < coalesce(%(before)s, 9223372036854775807)
+ AND (%(who)s = '' OR CASE WHEN r.whole THEN a.who ELSE '{OTHERS}' END = %(who)s)
+ AND (%(object)s = '' OR CASE WHEN r.whole THEN a.objects @> ARRAY[%(object)s]
+  ELSE EXISTS (SELECT FROM unnest(r.places) p WHERE a.objects[p + 1] = %(object)s) END)
+ AND (r.whole OR r.places <> '{{}}')
+ ORDER BY r.audit_id DESC LIMIT %(limit)s"""
+_SEEN = f"SELECT a.id FROM account a WHERE a.id = ANY (%(ids)s::bigint[]) AND {visible_many('a.id')}"
 _TIDY = f"""DELETE FROM audit WHERE id IN (SELECT id FROM audit
  WHERE begun_at < now() - %(days)s * interval '1 day' ORDER BY begun_at LIMIT {_TIDY_ROWS}) RETURNING id"""
 
@@ -54,45 +65,42 @@ class PostgresAuditStore:
 
     def begin(self, entry: AuditEntry) -> Deferred[int]:
         """See the protocol."""
-        operator = entry.operator
-        values = {
-            "node": self._node(),
-            "who": clean(operator.name),
-            "token_id": operator.token_id,
-            "scope": operator.scope_account_id,
-            "source": clean(operator.source),
-            "command": entry.command,
-            "line": clean(entry.line),
-            "outcome": entry.outcome,
-        }
-        return self._reports.query(_BEGIN, values).addCallback(lambda rows: rows[0][0])
+        return self.keep(entry, ())
+
+    def keep(
+        self, entry: AuditEntry, changes: Sequence[Change], begun_at: datetime | None = None
+    ) -> Deferred[int]:
+        """See the protocol."""
+        values = entry_values(self._node(), entry, changes, begun_at)
+        return self._reports.query(WRITE, values).addCallback(lambda rows: rows[0][0])
 
     def finish(self, number: int, outcome: str, changes: Sequence[Change]) -> Deferred[None]:
         """See the protocol."""
-        text = json_text([asdict(one) for one in changes])
-        if len(text) > CHANGES_MAX_CHARACTERS:
-            text = json_text([{"topic": one.topic, "key": one.key} for one in changes])
-        values = {
-            "id": number,
-            "outcome": outcome,
-            "objects": texts([clean(f"{one.topic}:{one.key}") for one in changes]),
-            "changes": text,
-        }
-        return self._reports.operate(_FINISH, values)
+        values = {"id": number, "outcome": outcome, **change_values(changes)}
+        return self._reports.query(FINISH, values).addCallback(lambda _: None)
 
-    def list(
+    async def list(
         self, limit: int, before: int | None, who: str, about: str, operator: Operator
-    ) -> Deferred[Sequence[AuditRecord]]:
+    ) -> Sequence[AuditRecord]:
         """See the protocol."""
+        scope = operator.scope_account_id
         values: dict[str, Any] = {
             "limit": limit,
             "before": before,
             "who": clean(who),
             "object": clean(about),
-            "scope": operator.scope_account_id,
+            "scope": scope,
         }
-        query = self._reports.query(_LIST, values)
-        return query.addCallback(lambda rows: [AuditRecord(*row) for row in rows])
+        if scope is None:
+            return [AuditRecord(*row) for row in await self._reports.query(_LIST, values)]
+        rows = await self._reports.query(_LIST_WITHIN, values)
+        records = [
+            record if whole else _partly(record, places)
+            for record, whole, places in ((AuditRecord(*row[:-2]), *row[-2:]) for row in rows)
+        ]
+        named = {number for one in records if one.who == OTHERS for number in _named(one.changes)}
+        seen = {row[0] for row in await self._reports.query(_SEEN, {"ids": sorted(named), "scope": scope})}
+        return [_without_others(one, seen) if one.who == OTHERS else one for one in records]
 
     def tidy(self) -> None:
         """Delete what is too old, once an hour; to be called now and then. Never fails."""
@@ -111,3 +119,37 @@ class PostgresAuditStore:
             return
         if len(rows) == _TIDY_ROWS:
             self._tidy_next_s = 0.0  # there may be more: next time at once
+
+
+def _partly(record: AuditRecord, places: Sequence[int]) -> AuditRecord:
+    """What an operator sees of what somebody outside of his reach did: that it was done, not by whom."""
+    changes = [record.changes[place] for place in places]
+    return replace(
+        record, node="", who=OTHERS, token_id=None, source="", line=record.command, changes=changes
+    )
+
+
+def _named(changes: Sequence[Mapping[str, Any]]) -> Iterator[int]:
+    """Accounts that the changes refer to, besides those they are about."""
+    for change in changes:
+        for values in (change.get("before") or {}, change.get("after") or {}):
+            for name in _REFERENCES & values.keys():
+                if isinstance(values[name], int):
+                    yield values[name]
+
+
+def _without_others(record: AuditRecord, seen: Set[int]) -> AuditRecord:
+    def cut(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if values is None:
+            return None
+        return {
+            name: None if name in _REFERENCES and value not in seen else value
+            for name, value in values.items()
+            if name not in _ABOUT_OTHERS
+        }
+
+    changes = [
+        {**change, "before": cut(change.get("before")), "after": cut(change.get("after"))}
+        for change in record.changes
+    ]
+    return replace(record, changes=changes)

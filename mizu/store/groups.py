@@ -10,9 +10,10 @@ from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.groups import MEMBER_TYPES, Group, GroupKind
 from mizu.accounts.scope import unknown, visible, visible_many
-from mizu.errors import BadRequest, Conflict, NotFound
-from mizu.model import AccountType
+from mizu.errors import BadRequest, Conflict, Forbidden, NotFound, Stale
+from mizu.model import AccountType, AuditNote
 from mizu.store.account_records import matching
+from mizu.store.noted import NotedChanges
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
 
@@ -43,10 +44,14 @@ _TOUCH = "UPDATE account_group SET version = version + 1 WHERE id = %s"
 
 
 class PostgresGroups:
-    """Groups. ``scope`` is ``Operator.scope_account_id``: groups of others do not exist."""
+    """
+    Groups. ``scope`` is ``Operator.scope_account_id``: groups of others do not exist. ``entry`` is that of
+    the audit list, committed with the change.
+    """
 
-    def __init__(self, reports: Pool) -> None:
+    def __init__(self, reports: Pool, changes: NotedChanges) -> None:
         self._reports = reports
+        self._changes = changes
 
     async def list(self, prefix: str, limit: int, after: str, scope: int | None) -> Sequence[Group]:
         """Groups whose name begins with ``prefix``, by name, those after ``after``."""
@@ -66,22 +71,29 @@ class PostgresGroups:
             raise _unknown(name)
         return _group(rows[0])
 
-    def add(self, name: str, kind: GroupKind, owner: str, note: str, scope: int | None) -> Deferred[Group]:
+    def add(
+        self,
+        name: str,
+        kind: GroupKind,
+        owner: str,
+        note: str,
+        scope: int | None,
+        entry: AuditNote | None = None,
+    ) -> Deferred[Group]:
         """
         Make a group.
 
         :param owner: account whose operators manage it; empty: staff, or the operator's own account.
         :raise Conflict: the name is taken. :raise NotFound: the owner.
         """
-        return self._reports.transact(self._add, name, kind, owner, note, scope)
+        return self._changes.transact(entry, self._add, name, kind, owner, note, scope)
 
     async def _add(
         self, cursor: Cursor, name: str, kind: GroupKind, owner: str, note: str, scope: int | None
     ) -> Group:
         if not 0 < len(name) <= NAME_MAX or not storable(name) or any(c.isspace() or c == "," for c in name):
             raise BadRequest(f"a group's name has 1 to {NAME_MAX} characters, no blanks and no commas")
-        if not storable(note):
-            raise BadRequest("the note contains bytes that are not text")
+        _check_note(note)
         owner_id = scope
         if owner:
             owner_id = (await _accounts(cursor, [owner], scope))[0][0]
@@ -94,9 +106,50 @@ class PostgresGroups:
             raise Conflict(f"there is a group {name!r} already") from None
         return await _find(cursor, name, scope)
 
-    def delete(self, name: str, scope: int | None) -> Deferred[Group]:
+    def change(
+        self,
+        name: str,
+        owner: str | None,
+        note: str | None,
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None = None,
+    ) -> Deferred[tuple[Group, Group]]:
+        """
+        The group before and after.
+
+        :param owner: another account whose operators manage it; empty: staff; ``None``: as it is.
+        :param version: what the operator has seen; anything else in the database is a conflict.
+        :raise NotFound: the group or the owner. :raise Stale: :raise Forbidden: it would leave the scope.
+        """
+        return self._changes.transact(entry, self._change, name, owner, note, scope, version)
+
+    async def _change(
+        self,
+        cursor: Cursor,
+        name: str,
+        owner: str | None,
+        note: str | None,
+        scope: int | None,
+        version: int | None,
+    ) -> tuple[Group, Group]:
+        before = await _find(cursor, name, scope)
+        if version is not None and before.version != version:
+            raise Stale(f"group {name!r} is at version {before.version}: somebody changed it meanwhile")
+        owner_id = before.owner_id
+        if owner is not None:
+            if not owner and scope is not None:
+                raise Forbidden("a group cannot be moved out of your own accounts")
+            owner_id = (await _accounts(cursor, [owner], scope))[0][0] if owner else None
+        note = before.note if note is None else note
+        _check_note(note)
+        sql = "UPDATE account_group SET owner_id = %s, note = %s, version = version + 1 WHERE id = %s"
+        await cursor.execute(sql, (owner_id, note, before.id))
+        return before, await _find(cursor, name, scope)
+
+    def delete(self, name: str, scope: int | None, entry: AuditNote | None = None) -> Deferred[Group]:
         """The group as it was; its members stay. :raise NotFound: :raise Conflict: something uses it."""
-        return self._reports.transact(self._delete, name, scope)
+        return self._changes.transact(entry, self._delete, name, scope)
 
     async def _delete(self, cursor: Cursor, name: str, scope: int | None) -> Group:
         group = await _find(cursor, name, scope)
@@ -116,21 +169,25 @@ class PostgresGroups:
         rows = await self._reports.query(sql, {"id": group.id, "after": after, "limit": limit})
         return [row[0] for row in rows]
 
-    def join(self, name: str, members: Sequence[str], scope: int | None) -> Deferred[Sequence[str]]:
+    def join(
+        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None = None
+    ) -> Deferred[tuple[Group, Sequence[str]]]:
         """
-        Put accounts (or SIM packets) in the group, all or none. Those that were not in it yet.
+        Put accounts (or SIM packets) in the group, all or none. The group, and those that were not in it yet.
 
         :raise NotFound: the group or a member. :raise BadRequest: a member of the wrong kind.
         """
-        return self._reports.transact(self._alter, name, members, scope, True)
+        return self._changes.transact(entry, self._alter, name, members, scope, True)
 
-    def leave(self, name: str, members: Sequence[str], scope: int | None) -> Deferred[Sequence[str]]:
-        """Take them out. Those that were in it. :raise NotFound:"""
-        return self._reports.transact(self._alter, name, members, scope, False)
+    def leave(
+        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None = None
+    ) -> Deferred[tuple[Group, Sequence[str]]]:
+        """Take them out. The group, and those that were in it. :raise NotFound:"""
+        return self._changes.transact(entry, self._alter, name, members, scope, False)
 
     async def _alter(
         self, cursor: Cursor, name: str, members: Sequence[str], scope: int | None, join: bool
-    ) -> Sequence[str]:
+    ) -> tuple[Group, Sequence[str]]:
         if len(members) > MEMBERS_AT_ONCE_MAX:
             raise BadRequest(f"at most {MEMBERS_AT_ONCE_MAX} members at once")
         group = await _find(cursor, name, scope)
@@ -147,7 +204,8 @@ class PostgresGroups:
         altered = [names[row[0]] for row in cursor.fetchall()]
         if altered:
             await cursor.execute(_TOUCH, (group.id,))
-        return sorted(altered)
+            group = await _find(cursor, name, scope)
+        return group, sorted(altered)
 
 
 def _group(row: Sequence[Any]) -> Group:
@@ -161,6 +219,11 @@ def _group(row: Sequence[Any]) -> Group:
         version=row[6],
         members=row[7],
     )
+
+
+def _check_note(note: str) -> None:
+    if not storable(note):
+        raise BadRequest("the note contains bytes that are not text")
 
 
 def _unknown(name: str) -> NotFound:

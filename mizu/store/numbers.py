@@ -10,15 +10,16 @@ from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.numbers import RANGE_MAX, PhoneNumber
 from mizu.accounts.scope import unknown, visible, visible_many
-from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.errors import BadRequest, Conflict, NotFound, Stale
+from mizu.model import AuditNote
 from mizu.store.account_records import matching
 from mizu.store.arrays import texts
+from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Pool
 from mizu.store.text import storable
 
-_COLUMNS = (
-    """n.number, n.account_id, coalesce(a.username, ''), coalesce(h.username, ''), n.allocated_at, n.note"""
-)
+_COLUMNS = """n.number, n.account_id, coalesce(a.username, ''), coalesce(h.username, ''), n.allocated_at,
+ n.note, n.version"""
 _FROM = """FROM phone_number n LEFT JOIN account a ON a.id = n.account_id
  LEFT JOIN account h ON h.id = n.holder_id"""
 #: Operators with a scope see the numbers that they may give out, and those of their accounts.
@@ -31,16 +32,21 @@ _LIST = f"""SELECT {_COLUMNS} {_FROM} WHERE n.number LIKE %(pattern)s AND n.numb
 _GET = f"SELECT {_COLUMNS} {_FROM} WHERE n.number = %(number)s AND {_SEEN}"
 _ADD = """INSERT INTO phone_number (number, holder_id, note)
  SELECT unnest(%s::text[]), %s, %s ON CONFLICT DO NOTHING RETURNING number"""
-_ALLOCATE = f"""UPDATE phone_number SET account_id = %(account)s, allocated_at = now() WHERE number = (
+_ALLOCATE = f"""UPDATE phone_number SET account_id = %(account)s, allocated_at = now(),
+ version = version + 1 WHERE number = (
  SELECT n.number FROM phone_number n WHERE n.account_id IS NULL AND {{which}} AND {_HELD}
  ORDER BY n.number LIMIT 1 FOR UPDATE{{skip}}) AND account_id IS NULL RETURNING number"""
 
 
 class PostgresNumbers:
-    """Phone numbers. ``scope`` is ``Operator.scope_account_id``: numbers of others do not exist."""
+    """
+    Phone numbers. ``scope`` is ``Operator.scope_account_id``: numbers of others do not exist. ``entry`` is
+    that of the audit list, committed with the change.
+    """
 
-    def __init__(self, reports: Pool) -> None:
+    def __init__(self, reports: Pool, changes: NotedChanges) -> None:
         self._reports = reports
+        self._changes = changes
 
     async def list(
         self, prefix: str, limit: int, after: str, scope: int | None, *, free: bool, account: str
@@ -62,15 +68,27 @@ class PostgresNumbers:
         params.update(free=free, account=owner, scope=scope)
         return [PhoneNumber(*row) for row in await self._reports.query(_LIST, params)]
 
+    async def get(self, number: str, scope: int | None) -> PhoneNumber:
+        """:raise NotFound:"""
+        rows = await self._reports.query(_GET, {"number": number, "scope": scope})
+        if not rows:
+            raise _missing(number)
+        return PhoneNumber(*rows[0])
+
     def add(
-        self, numbers: Sequence[str], holder: str, note: str, scope: int | None
+        self,
+        numbers: Sequence[str],
+        holder: str,
+        note: str,
+        scope: int | None,
+        entry: AuditNote | None = None,
     ) -> Deferred[Sequence[str]]:
         """
         Enter numbers. Those that are new; the others stay as they are.
 
         :param holder: account whose operators may give them out; empty: staff, or the operator's own.
         """
-        return self._reports.transact(self._add, numbers, holder, note, scope)
+        return self._changes.transact(entry, self._add, numbers, holder, note, scope)
 
     async def _add(
         self, cursor: Cursor, numbers: Sequence[str], holder: str, note: str, scope: int | None
@@ -81,14 +99,54 @@ class PostgresNumbers:
         await cursor.execute(_ADD, (texts(numbers), holder_id, note))
         return sorted(row[0] for row in cursor.fetchall())
 
-    def allocate(self, account: str, wanted: str, scope: int | None) -> Deferred[PhoneNumber]:
+    def change(
+        self,
+        number: str,
+        holder: str | None,
+        note: str | None,
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None = None,
+    ) -> Deferred[tuple[PhoneNumber, PhoneNumber]]:
+        """
+        The number before and after.
+
+        :param holder: another account whose operators may give it out; empty: staff; ``None``: as it is.
+        :param version: what the operator has seen; anything else in the database is a conflict.
+        :raise NotFound: the number or the holder. :raise Stale:
+        """
+        return self._changes.transact(entry, self._change, number, holder, note, scope, version)
+
+    async def _change(
+        self,
+        cursor: Cursor,
+        number: str,
+        holder: str | None,
+        note: str | None,
+        scope: int | None,
+        version: int | None,
+    ) -> tuple[PhoneNumber, PhoneNumber]:
+        before = await self._seen(cursor, number, scope, version)
+        sets: dict[str, Any] = {}
+        if holder is not None:
+            sets["holder_id"] = await self._account(cursor, holder, scope) if holder else None
+        if note is not None:
+            sets["note"] = note
+        columns = "".join(f"{name} = %({name})s, " for name in sets)
+        sql = f"UPDATE phone_number SET {columns}version = version + 1 WHERE number = %(number)s"
+        await cursor.execute(sql, {**sets, "number": number})
+        return before, await self._get(cursor, number, scope)
+
+    def allocate(
+        self, account: str, wanted: str, scope: int | None, entry: AuditNote | None = None
+    ) -> Deferred[PhoneNumber]:
         """
         Give an account a free number.
 
         :param wanted: the number, or ``PREFIX*`` for the first free one that begins so.
         :raise NotFound: no such account, no such free number. :raise Conflict: that number is taken.
         """
-        return self._reports.transact(self._allocate, account, wanted, scope)
+        return self._changes.transact(entry, self._allocate, account, wanted, scope)
 
     async def _allocate(self, cursor: Cursor, account: str, wanted: str, scope: int | None) -> PhoneNumber:
         owner = await self._account(cursor, account, scope)
@@ -108,21 +166,31 @@ class PostgresNumbers:
             raise NotFound(f"there is no number {wanted!r} that you may give out")
         raise Conflict(f"number {wanted} belongs to {found.account} already")
 
-    def free(self, number: str, scope: int | None) -> Deferred[tuple[PhoneNumber, PhoneNumber]]:
-        """Take a number back. Before and after. :raise NotFound: :raise Conflict: it was free."""
-        return self._reports.transact(self._free, number, scope)
+    def free(
+        self, number: str, scope: int | None, version: int | None, entry: AuditNote | None = None
+    ) -> Deferred[tuple[PhoneNumber, PhoneNumber]]:
+        """
+        Take a number back. Before and after.
 
-    async def _free(self, cursor: Cursor, number: str, scope: int | None) -> tuple[PhoneNumber, PhoneNumber]:
-        before = await self._get(cursor, number, scope, " FOR UPDATE OF n")
+        :param version: what the operator has seen, so that it is taken from whom they mean.
+        :raise NotFound: :raise Conflict: it was free. :raise Stale:
+        """
+        return self._changes.transact(entry, self._free, number, scope, version)
+
+    async def _free(
+        self, cursor: Cursor, number: str, scope: int | None, version: int | None
+    ) -> tuple[PhoneNumber, PhoneNumber]:
+        before = await self._seen(cursor, number, scope, version)
         if before.account_id is None:
             raise Conflict(f"number {number} is free already")
-        sql = "UPDATE phone_number SET account_id = NULL, allocated_at = NULL WHERE number = %s"
+        sql = """UPDATE phone_number SET account_id = NULL, allocated_at = NULL, version = version + 1
+ WHERE number = %s"""
         await cursor.execute(sql, (number,))
-        return before, PhoneNumber(number, None, "", before.holder, None, before.note)
+        return before, PhoneNumber(number, None, "", before.holder, None, before.note, before.version + 1)
 
-    def delete(self, number: str, scope: int | None) -> Deferred[PhoneNumber]:
+    def delete(self, number: str, scope: int | None, entry: AuditNote | None = None) -> Deferred[PhoneNumber]:
         """Remove a free number for good. :raise NotFound: :raise Conflict: an account has it."""
-        return self._reports.transact(self._delete, number, scope)
+        return self._changes.transact(entry, self._delete, number, scope)
 
     async def _delete(self, cursor: Cursor, number: str, scope: int | None) -> PhoneNumber:
         before = await self._get(cursor, number, scope, " FOR UPDATE OF n")
@@ -131,11 +199,18 @@ class PostgresNumbers:
         await cursor.execute("DELETE FROM phone_number WHERE number = %s", (number,))
         return before
 
+    async def _seen(self, cursor: Cursor, number: str, scope: int | None, version: int | None) -> PhoneNumber:
+        """The number, which nobody else changes until the end. :raise Stale: it has another version."""
+        found = await self._get(cursor, number, scope, " FOR UPDATE OF n")
+        if version is not None and found.version != version:
+            raise Stale(f"number {number} is at version {found.version}: somebody changed it meanwhile")
+        return found
+
     async def _get(self, cursor: Cursor, number: str, scope: int | None, lock: str = "") -> PhoneNumber:
         await cursor.execute(_GET + lock, {"number": number, "scope": scope})
         row = cursor.fetchone()
         if row is None:
-            raise NotFound(f"there is no number {number!r}")
+            raise _missing(number)
         return PhoneNumber(*row)
 
     async def _account(self, cursor: Cursor, who: str, scope: int | None) -> int:
@@ -146,3 +221,7 @@ class PostgresNumbers:
         if row is None:
             raise unknown(who)
         return int(row[0])
+
+
+def _missing(number: str) -> NotFound:
+    return NotFound(f"there is no number {number!r}")

@@ -10,7 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from mizu.errors import Conflict, Forbidden, NotFound, StoreBusy
-from mizu.model import AccountType, Operator, OperatorToken, Rights
+from mizu.model import AccountType, AuditNote, Operator, OperatorToken, Rights
+from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Pool, Rows
 from mizu.store.text import clean
 
@@ -52,8 +53,9 @@ _ADD = """INSERT INTO operator_token
 class PostgresOperatorStore:
     """See :class:`mizu.console.services.Tokens`."""
 
-    def __init__(self, reports: Pool) -> None:
+    def __init__(self, reports: Pool, changes: NotedChanges) -> None:
         self._reports = reports
+        self._changes = changes
 
     async def find(self, sha256: bytes, source: str) -> Operator | None:
         """
@@ -92,6 +94,7 @@ class PostgresOperatorStore:
         rights: Rights | None,
         label: str,
         expires_at: datetime | None,
+        note: AuditNote | None = None,
     ) -> Deferred[OperatorToken]:
         """See the protocol."""
         values = {
@@ -102,11 +105,13 @@ class PostgresOperatorStore:
             "by": clean(by.name),
             "scope": by.scope_account_id,
         }
-        return self._reports.transact(_add, values, rights, by)
+        return self._changes.transact(note, _add, values, rights, by)
 
-    def revoke(self, number: int, operator: Operator) -> Deferred[OperatorToken]:
+    def revoke(
+        self, number: int, operator: Operator, note: AuditNote | None = None
+    ) -> Deferred[OperatorToken]:
         """See the protocol."""
-        return self._reports.transact(_revoke, {"id": number, "scope": operator.scope_account_id})
+        return self._changes.transact(note, _revoke, {"id": number, "scope": operator.scope_account_id})
 
 
 async def _add(cursor: Any, values: dict[str, Any], wanted: Rights | None, by: Operator) -> OperatorToken:

@@ -9,9 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from txpostgres.txpostgres import Cursor
 
 from mizu.errors import StoreBusy
+from mizu.model import AuditNote
 from mizu.options import Options, stale
+from mizu.store.noted import NotedChanges
 from mizu.store.notify import Changes
 from mizu.store.postgres import Pool
 
@@ -22,6 +25,8 @@ _PUT = f"{_INSERT} ON CONFLICT (name) DO UPDATE SET {_NEWER} RETURNING version"
 _PUT_FIRST = f"{_INSERT} ON CONFLICT (name) DO NOTHING RETURNING version"
 _PUT_OVER = f"UPDATE option SET {_NEWER} WHERE name = %(name)s AND version = %(version)s RETURNING version"
 _REMOVE = "DELETE FROM option WHERE name = %(name)s"
+_LOCK = "LOCK TABLE option IN SHARE ROW EXCLUSIVE MODE"
+_TEXT = "SELECT value FROM option WHERE name = %(name)s"
 _RETRY_S = 1.0
 
 _log = Logger()
@@ -30,25 +35,46 @@ _log = Logger()
 class PostgresOptionStore:
     """See :class:`mizu.options.OptionStore`."""
 
-    def __init__(self, reports: Pool) -> None:
+    def __init__(self, reports: Pool, changes: NotedChanges) -> None:
         self._reports = reports
+        self._changes = changes
 
     def load(self) -> Deferred[Mapping[str, tuple[str, int]]]:
         """See the protocol."""
         return self._reports.query(_LOAD).addCallback(lambda rows: {row[0]: (row[1], row[2]) for row in rows})
 
-    async def put(self, name: str, text: str, by: str, version: int | None) -> int:
+    async def put(self, name: str, text: str, by: str, version: int | None, note: AuditNote | None) -> int:
         """See the protocol."""
         statement = _PUT if version is None else _PUT_OVER if version else _PUT_FIRST
         values = {"name": name, "value": text, "by": by, "version": version}
-        rows = await self._reports.query(statement, values)
-        if not rows:
-            raise stale(name)
-        return int(rows[0][0])
 
-    def remove(self, name: str) -> Deferred[None]:
+        async def change(cursor: Cursor) -> tuple[str | None, str, int]:
+            before = await _locked(cursor, name)
+            await cursor.execute(statement, values)
+            row = cursor.fetchone()
+            if row is None:
+                raise stale(name)
+            return before, text, row[0]
+
+        return (await self._changes.transact(note, change))[2]
+
+    async def remove(self, name: str, note: AuditNote | None) -> None:
         """See the protocol."""
-        return self._reports.operate(_REMOVE, {"name": name})
+
+        async def change(cursor: Cursor) -> tuple[str | None, None, int]:
+            before = await _locked(cursor, name)
+            await cursor.execute(_REMOVE, {"name": name})
+            return before, None, 0
+
+        await self._changes.transact(note, change)
+
+
+async def _locked(cursor: Cursor, name: str) -> str | None:
+    """The text of an option that is set. Who else changes options waits."""
+    await cursor.execute(_LOCK)
+    await cursor.execute(_TEXT, {"name": name})
+    row = cursor.fetchone()
+    return row[0] if row is not None else None
 
 
 class OptionFollower:

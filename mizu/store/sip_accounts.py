@@ -13,9 +13,10 @@ from mizu.accounts.rotation import SipAccount
 from mizu.accounts.scope import unknown, visible
 from mizu.accounts.sealing import KeyFile
 from mizu.errors import BadRequest, Conflict, NotFound, Stale
-from mizu.model import AccountType
+from mizu.model import AccountType, AuditNote
 from mizu.store.account_records import AccountRecords, matching
 from mizu.store.arrays import texts
+from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Pool, UniqueViolation
 
 _COLUMNS = """s.id, s.sip_server_id, s.username, s.password_sealed, s.caller_number, s.credit_micro,
@@ -34,10 +35,14 @@ RESEAL_BATCH = 500
 
 
 class PostgresSipAccounts:
-    """Accounts at SIP servers. ``scope`` is ``Operator.scope_account_id``."""
+    """
+    Accounts at SIP servers. ``scope`` is ``Operator.scope_account_id``; ``note`` is the entry of the audit
+    list, committed with the change.
+    """
 
-    def __init__(self, reports: Pool, keys: KeyFile, records: AccountRecords) -> None:
+    def __init__(self, reports: Pool, changes: NotedChanges, keys: KeyFile, records: AccountRecords) -> None:
         self._reports = reports
+        self._changes = changes
         self._keys = keys
         self._records = records
 
@@ -59,11 +64,24 @@ class PostgresSipAccounts:
         rows = await self._reports.query(_OF_SERVER, {"server": sip_server_id})
         return [_account(row, keys.open(row[3])) for row in rows]
 
+    async def get(self, number: int, scope: int | None) -> tuple[str, SipAccount]:
+        """Username of the SIP server and the account, without password. :raise NotFound:"""
+        rows = await self._reports.query(_ONE, {"id": number, "scope": scope})
+        if not rows:
+            raise _missing(number)
+        return rows[0][11], _account(rows[0])
+
     def add(
-        self, server: str, username: str, password: str, values: Mapping[str, Value], scope: int | None
+        self,
+        server: str,
+        username: str,
+        password: str,
+        values: Mapping[str, Value],
+        scope: int | None,
+        note: AuditNote | None = None,
     ) -> Deferred[SipAccount]:
         """:raise NotFound: the SIP server. :raise Conflict: it has that username. :raise BadRequest:"""
-        return self._reports.transact(self._add, server, username, password, values, scope)
+        return self._changes.transact(note, self._add, server, username, password, values, scope)
 
     async def _add(
         self,
@@ -93,14 +111,24 @@ class PostgresSipAccounts:
         return _account(await self._find(cursor, cursor.fetchone()[0], scope))
 
     def change(
-        self, number: int, values: Mapping[str, Value], scope: int | None, version: int | None
-    ) -> Deferred[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-        """The changed fields before and after, a password as ``***``. :raise NotFound: :raise Conflict:"""
-        return self._reports.transact(self._change, number, values, scope, version)
+        self,
+        number: int,
+        values: Mapping[str, Value],
+        scope: int | None,
+        version: int | None,
+        note: AuditNote | None = None,
+    ) -> Deferred[tuple[str, SipAccount, SipAccount]]:
+        """
+        Username of the SIP server, the account before and after.
+
+        :param version: what the operator has seen; anything else in the database is a conflict.
+        :raise NotFound: :raise Conflict: :raise Stale:
+        """
+        return self._changes.transact(note, self._change, number, values, scope, version)
 
     async def _change(
         self, cursor: Cursor, number: int, values: Mapping[str, Value], scope: int | None, version: int | None
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    ) -> tuple[str, SipAccount, SipAccount]:
         row = await self._find(cursor, number, scope)
         if version is not None and row[10] != version:
             raise Stale(f"SIP account {number} is at version {row[10]}: somebody changed it meanwhile")
@@ -111,17 +139,11 @@ class PostgresSipAccounts:
             await cursor.execute(sql, {**columns, "id": number})
         except UniqueViolation:
             raise Conflict(f"{row[11]} has an account {values['username']!r} already") from None
-        before, after = _account(row), _account(await self._find(cursor, number, scope))
-        shown = [name for name in values if name != "password"]
-        hidden = {"password": "***"} if "password" in values else {}
-        return (
-            {**{name: getattr(before, name) for name in shown}, **hidden},
-            {**{name: getattr(after, name) for name in shown}, **hidden},
-        )
+        return row[11], _account(row), _account(await self._find(cursor, number, scope))
 
-    def delete(self, number: int, scope: int | None) -> Deferred[SipAccount]:
+    def delete(self, number: int, scope: int | None, note: AuditNote | None = None) -> Deferred[SipAccount]:
         """The account as it was. :raise NotFound:"""
-        return self._reports.transact(self._delete, number, scope)
+        return self._changes.transact(note, self._delete, number, scope)
 
     async def _delete(self, cursor: Cursor, number: int, scope: int | None) -> SipAccount:
         before = _account(await self._find(cursor, number, scope))
@@ -132,7 +154,7 @@ class PostgresSipAccounts:
         await cursor.execute(_ONE + " FOR UPDATE OF s", {"id": number, "scope": scope})
         row: Sequence[Any] | None = cursor.fetchone()
         if row is None:
-            raise NotFound(f"there is no SIP account {number}")
+            raise _missing(number)
         return row
 
     def _sealed(self, values: Mapping[str, Value]) -> dict[str, Any]:
@@ -216,6 +238,10 @@ class PostgresSipAccounts:
 _WAITING = """SELECT (SELECT count(*) FROM sip_account
  WHERE password_sealed <> '' AND NOT password_sealed LIKE %(current)s)
  + (SELECT count(*) FROM account WHERE pin_sealed <> '' AND NOT pin_sealed LIKE %(current)s)"""
+
+
+def _missing(number: int) -> NotFound:
+    return NotFound(f"there is no SIP account {number}")
 
 
 def _account(row: Sequence[Any], password: str = "") -> SipAccount:

@@ -34,6 +34,7 @@ from mizu.store.embedded import Embedded
 from mizu.store.groups import PostgresGroups
 from mizu.store.locations import PostgresLocationStore
 from mizu.store.migrate import migrate
+from mizu.store.noted import NotedChanges
 from mizu.store.notify import Changes
 from mizu.store.numbers import PostgresNumbers
 from mizu.store.operators import PostgresOperatorStore
@@ -114,7 +115,8 @@ class Store:
         self._location_link = link(self._location_link_changed, setup=locations.PREPARE)
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max, reactor)
         self.secret_keys = KeyFile(self._data / "secret.key")
-        self.records = AccountRecords(self._reports, self.secret_keys)
+        self.noted = NotedChanges(self._reports, lambda: self.node)
+        self.records = AccountRecords(self._reports, self.noted, self.secret_keys)
         patient = {**settings, "statement_timeout": "60000", "lock_timeout": "10000"}
         self.imports = Imports(
             self._data,
@@ -123,10 +125,10 @@ class Store:
             reactor,
             clock.wall,
         )
-        self.groups = PostgresGroups(self._reports)
-        self.numbers = PostgresNumbers(self._reports)
-        self.addresses = PostgresAddresses(self._reports)
-        self.sip_accounts = PostgresSipAccounts(self._reports, self.secret_keys, self.records)
+        self.groups = PostgresGroups(self._reports, self.noted)
+        self.numbers = PostgresNumbers(self._reports, self.noted)
+        self.addresses = PostgresAddresses(self._reports, self.noted)
+        self.sip_accounts = PostgresSipAccounts(self._reports, self.noted, self.secret_keys, self.records)
         self.auth_rules = PostgresAuthRules(self._reports)
         self.locations = PostgresLocationStore(
             self._reports,
@@ -140,9 +142,9 @@ class Store:
             self._reports, self._call_link, lambda: self.node, config.call_queue_max, reactor
         )
         self.call_history = CallHistory(self._reports)
-        self.options = PostgresOptionStore(self._reports)
+        self.options = PostgresOptionStore(self._reports, self.noted)
         self.bans = PostgresBanStore(self._reports, reactor)
-        self.operators = PostgresOperatorStore(self._reports)
+        self.operators = PostgresOperatorStore(self._reports, self.noted)
         self.audit = PostgresAuditStore(self._reports, lambda: self.node, clock.mono_s)
         self.changes = Changes(reactor, self._where, settings, clock)
         self._links = [self._call_link, self._location_link, self.changes.link]

@@ -1,7 +1,7 @@
 """Fakes for everything console commands reach, in memory and ready at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mizu.console.services import ConsoleServices, LiveCall
@@ -10,6 +10,7 @@ from mizu.errors import Conflict, NotFound
 from mizu.model import (
     Account,
     AuditEntry,
+    AuditNote,
     AuditRecord,
     Binding,
     Cdr,
@@ -154,6 +155,7 @@ class FakeTokens:
         rights: Rights | None,
         label: str,
         expires_at: datetime | None,
+        note: AuditNote | None = None,
     ) -> OperatorToken:
         token = OperatorToken(
             id=len(self.rows) + 1,
@@ -171,7 +173,7 @@ class FakeTokens:
         self.rows.append((sha256, token))
         return token
 
-    async def revoke(self, number: int, operator: Operator) -> OperatorToken:
+    async def revoke(self, number: int, operator: Operator, note: AuditNote | None = None) -> OperatorToken:
         for place, (sha256, token) in enumerate(self.rows):
             if token.id == number:
                 self.rows[place] = (sha256, replace(token, revoked_at=NOON))
@@ -180,7 +182,11 @@ class FakeTokens:
 
 
 class FakeAudit:
-    """The audit list in a list. ``error``: raised by ``begin`` and ``finish`` while it is set."""
+    """
+    The audit list in a list. ``error``: raised by everything that writes while it is set.
+
+    The fake stores keep no entries with their changes, so those come here after the change.
+    """
 
     def __init__(self) -> None:
         self.rows: list[AuditRecord] = []
@@ -208,8 +214,15 @@ class FakeAudit:
     async def finish(self, number: int, outcome: str, changes: Sequence[Change]) -> None:
         if self.error is not None:
             raise self.error
-        noted = [asdict(change) for change in changes]
+        noted = [
+            {"topic": one.topic, "key": one.key, "before": one.before, "after": one.after} for one in changes
+        ]
         self.rows[number - 1] = replace(self.rows[number - 1], ended_at=NOON, outcome=outcome, changes=noted)
+
+    async def keep(self, entry: AuditEntry, changes: Sequence[Change]) -> int:
+        number = await self.begin(entry)
+        await self.finish(number, entry.outcome, changes)
+        return number
 
     async def list(
         self, limit: int, before: int | None, who: str, about: str, operator: Operator

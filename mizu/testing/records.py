@@ -9,7 +9,7 @@ from mizu.accounts.kinds import SECRET, Value
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_change, check_delete, check_new, unknown
 from mizu.errors import Conflict, Stale
-from mizu.model import Account, AccountType, AuthType
+from mizu.model import Account, AccountType, AuditNote, AuthType
 
 _OF_ACCOUNT = {
     "type",
@@ -146,6 +146,8 @@ class MemoryRecords:
         scope: int | None,
         by: str,
         defaults: Mapping[str, Value] | None = None,
+        *,
+        note: AuditNote | None = None,
     ) -> Sequence[Record]:
         self._check()
         rows = self._accounts.rows
@@ -185,6 +187,7 @@ class MemoryRecords:
         *,
         ha1: Mapping[str, str] | None = None,
         version: int | None = None,
+        note: AuditNote | None = None,
     ) -> tuple[Record, Record]:
         self._check()
         before = self._find(who, scope)
@@ -197,7 +200,7 @@ class MemoryRecords:
         self._accounts.rows[username] = (changed, old if ha1 is None else dict(ha1))
         return before, self._put(username, values, scope)
 
-    async def delete(self, who: str, scope: int | None) -> Record:
+    async def delete(self, who: str, scope: int | None, note: AuditNote | None = None) -> Record:
         self._check()
         before = self._find(who, scope)
         check_delete(scope, before["id"])

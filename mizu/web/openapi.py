@@ -97,8 +97,26 @@ SHAPES: dict[str, JsonObject] = {
         }
     ),
     "Name": _TEXT,
-    "Group": _object({"id": _WHOLE, "name": _TEXT, "kind": _WHOLE, "kind_name": _TEXT, "note": _TEXT}),
-    "Number": _object({"number": _TEXT, "free": _BOOL, "account": _TEXT, "holder": _TEXT, "note": _TEXT}),
+    "Group": _object(
+        {
+            "id": _WHOLE,
+            "name": _TEXT,
+            "kind": _WHOLE,
+            "kind_name": _TEXT,
+            "note": _TEXT,
+            "version": _WHOLE,
+        }
+    ),
+    "Number": _object(
+        {
+            "number": _TEXT,
+            "free": _BOOL,
+            "account": _TEXT,
+            "holder": _TEXT,
+            "note": _TEXT,
+            "version": _WHOLE,
+        }
+    ),
     "FurtherAddress": _object({"address": _TEXT, "port": _WHOLE, "note": _TEXT}),
     "SipAccount": _object(
         {

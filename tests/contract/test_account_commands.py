@@ -124,6 +124,12 @@ HOSTILE = {
     "disable": [["disable", "theirs1"], ["disable", "theirs"]],
     "group add": [["group", "add", "new", "--owner", "theirs"]],
     "group del": [["group", "del", "theirsgroup"]],
+    "group get": [["group", "get", "theirsgroup"]],
+    "group set": [
+        ["group", "set", "theirsgroup", "--note", "x"],
+        ["group", "set", "minegroup", "--owner", "theirs"],
+        ["group", "set", "minegroup", "--owner", "owner"],
+    ],
     "group members": [["group", "members", "theirsgroup"]],
     "group join": [["group", "join", "theirsgroup", "mine1"], ["group", "join", "minegroup", "theirs1"]],
     "group leave": [["group", "leave", "theirsgroup", "theirs1"]],
@@ -136,6 +142,7 @@ HOSTILE = {
         ["numbers", "allocate", "mine1", "362*"],
     ],
     "numbers free": [["numbers", "free", "3620"]],
+    "numbers get": [["numbers", "get", "3620"], ["numbers", "get", "3621"]],
     "unreg": [["unreg", "theirs1"], ["unreg", "theirs1", "sip:1001@192.0.2.1:5060"]],
     "drop": [["drop", THEIRS]],
 }
@@ -147,6 +154,7 @@ LISTS = {
     "help": ["help"],
     "regs": ["regs"],
     "calls": ["calls"],
+    "cdrs": ["cdrs"],
 }
 
 

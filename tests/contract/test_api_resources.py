@@ -123,8 +123,10 @@ async def test_numbers(api):
     assert [one["number"] for one in (await api.get("/numbers?free=true"))["items"]] == ["3615550102"]
     page = await api.get("/numbers?limit=2")
     assert page["next"] == "3615550101"
-    freed = await api.expect(200, "POST", "/numbers/3615550101/free", "/numbers/{number}/free", body={})
-    assert freed["free"] is True
+    free, path = "/numbers/{number}/free", "/numbers/3615550101/free"
+    await api.expect(428, "POST", path, free, body={})
+    freed = await api.expect(200, "POST", path, free, body={}, headers={"if-match": '"v2"'})
+    assert (freed["free"], freed["version"]) == (True, 3)
     await api.expect(200, "DELETE", "/numbers/3615550101", "/numbers/{number}")
 
 

@@ -27,6 +27,8 @@ BODIES: dict[str, Any] = {
     "tokens add": {"account": "rival"},
     "options set": {"value": "1"},
     "group join": {"members": ["shop1"]},
+    "group set": {"note": "mine now"},
+    "numbers set": {"note": "mine now"},
     "addresses add": {"address": "192.0.2.66"},
     "numbers allocate": {"account": "shop1", "number": "3615550100"},
     "sipaccounts set": {"priority": "1"},

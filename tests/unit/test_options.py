@@ -36,7 +36,7 @@ class Kept:
             raise self.error
         return found
 
-    async def put(self, name, text, by, version):
+    async def put(self, name, text, by, version, note):
         if self.error:
             raise self.error
         if version is not None and version != self.versions.get(name, 0):
@@ -45,7 +45,7 @@ class Kept:
         self.versions[name] = self.versions.get(name, 0) + 1
         return self.versions[name]
 
-    async def remove(self, name):
+    async def remove(self, name, note):
         self.texts.pop(name, None)
         self.versions.pop(name, None)
 

@@ -131,3 +131,64 @@ async def test_a_flood_of_changes_is_cut():
     world.changes = tuple(Change("thing", str(number), None, {}) for number in range(CHANGES_MAX + 5))
     await world.table.run("do", ALICE)
     assert len(world.audit.rows[0].changes) == CHANGES_MAX
+
+
+class Atomic(World):
+    """The command's store commits the entry with the change, unless ``keeps`` is false."""
+
+    def __init__(self, *, keeps=True):
+        super().__init__()
+        self.keeps = keeps
+        command = Command("do", "does it", "accounts.write", self._run, changes=True, atomic=True)
+        self.table = CommandTable([command], auditor=Auditor(self.audit))
+
+    async def _run(self, call):
+        note = call.note(lambda result: self.changes)
+        if self.error:
+            raise self.error
+        if self.keeps:
+            await self.audit.keep(note.entry, note.changes_of("result"))
+            note.kept()
+        self.done += 1
+        return CommandResult(["done"], None, self.changes)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_an_atomic_change_has_one_entry(keeps):
+    """That of the store's transaction; a store that keeps none gets one after. Without secrets."""
+    world = Atomic(keeps=keeps)
+    await world.table.run("do", ALICE)
+    [entry] = world.audit.rows
+    assert (entry.who, entry.line, entry.outcome) == ("alice", "do", "ok")
+    assert entry.changes[0]["after"] == {"x": 2, "password": "***"}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(Conflict("no"), "conflict"), (ValueError("bug"), "ValueError")]
+)
+async def test_an_atomic_change_that_fails_has_an_entry_without_changes(error, outcome):
+    """With the error's stable word."""
+    world = Atomic()
+    world.error = error
+    with pytest.raises(type(error)):
+        await world.table.run("do", ALICE)
+    assert [(entry.outcome, entry.changes) for entry in world.audit.rows] == [(outcome, [])]
+
+
+async def test_a_refusal_that_cannot_be_noted_is_shouted_about(logged):
+    """Nothing was changed, so the operator gets the reason; the log has what the list lacks."""
+    world = Atomic()
+    world.error, world.audit.error = Conflict("no"), StoreBusy("down")
+    with pytest.raises(Conflict):
+        await world.table.run("do", ALICE)
+    assert logged[1] == (
+        LogLevel.critical,
+        "the audit list is incomplete: alice from 192.0.2.7: do -> conflict: down",
+    )
+
+
+def test_an_emergency_is_not_atomic():
+    """What must work without the database cannot wait for its transaction."""
+    for more in ({"changes": True, "emergency": True}, {}):
+        with pytest.raises(ValueError, match="atomic"):
+            CommandTable([Command("do", "does it", "accounts.write", None, atomic=True, **more)])
