@@ -1,5 +1,7 @@
 """Values that pass between the layers. Frozen, without behaviour beyond reading themselves.
 
+What is made for each call is a named tuple: that costs a fifth of a frozen dataclass.
+
 Times: ``..._at`` is wall time (aware UTC ``datetime``), ``..._mono_s`` is monotonic seconds of this
 process, ``..._s`` is a duration in seconds.
 """
@@ -8,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -223,8 +226,7 @@ class TrunkCredentials:
     realm: str = ""  #: answered only for this realm; empty: any realm of this trunk's own address
 
 
-@dataclass(frozen=True, slots=True)
-class CallRequest:
+class CallRequest(NamedTuple):
     """A call that wants a route."""
 
     call_id: str  #: ours, a UUID in hex
@@ -236,8 +238,7 @@ class CallRequest:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """One way to carry a call; the switch tries routes in order.
 
     Either ``account`` is set (ring every contact registered for it) or ``uri`` is (send there).
@@ -256,8 +257,7 @@ class Route:
     reason: str = ""  #: why this route, for people
 
 
-@dataclass(frozen=True, slots=True)
-class CallOpened:
+class CallOpened(NamedTuple):
     """First state of a call row: written before the call goes on."""
 
     call_id: str
@@ -270,8 +270,7 @@ class CallOpened:
     setup_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class CallAnswered:
+class CallAnswered(NamedTuple):
     """Second state: committed before the 200 passes to the caller."""
 
     call_id: str
@@ -280,7 +279,7 @@ class CallAnswered:
     callee_account_id: int | None
     callee_sip_call_id: str
     callee_address: str
-    dialogs: Mapping[str, Any] = field(default_factory=dict)  #: JSON: what rebuilds both dialogs
+    dialogs: Mapping[str, Any] = MappingProxyType({})  #: JSON: what rebuilds both dialogs
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,8 +304,7 @@ class TrustedAddress:
     added_at: datetime | None  #: ``None``: by option
 
 
-@dataclass(frozen=True, slots=True)
-class CallClosed:
+class CallClosed(NamedTuple):
     """Last state of a call row."""
 
     call_id: str

@@ -79,6 +79,10 @@ class Message:
             return [self._first[key]]
         return [value for _, each, value in self.fields if each == key]
 
+    def has_none_of(self, keys: Mapping[str, object]) -> bool:
+        """Is none of these headers there?"""
+        return self._first.keys().isdisjoint(keys)
+
     def values(self, key: str) -> list[str]:
         """Every element of a list header: lines in order, split at their commas."""
         lines = self.get_all(key)

@@ -57,18 +57,19 @@ class TimerSettings:
 class Deadline:
     """Something that will be called, unless it is cancelled before."""
 
-    __slots__ = ("_heap", "callback", "deadline_s")
+    __slots__ = ("callback", "heap")
 
-    def __init__(self, deadline_s: float, callback: Callable[[], None], heap: "DeadlineHeap") -> None:
-        self.deadline_s = deadline_s
-        self.callback: Callable[[], None] | None = callback
-        self._heap = heap
+    heap: "DeadlineHeap"
+    callback: Callable[[], None] | None  #: ``None``: called or cancelled
 
     def cancel(self) -> None:
         """Never call it. Harmless when it was called or cancelled already. Costs no search."""
         if self.callback is not None:
             self.callback = None
-            self._heap.note_cancelled()
+            heap = self.heap
+            heap.cancelled += 1
+            if heap.cancelled > COMPACT_FROM:
+                heap.compact()
 
     @property
     def pending(self) -> bool:
@@ -85,12 +86,12 @@ class DeadlineHeap:
     ``COMPACT_FROM``).
     """
 
-    __slots__ = ("_cancelled", "_entries", "_number", "_running", "on_sooner", "run_s")
+    __slots__ = ("_entries", "_number", "_running", "cancelled", "on_sooner", "run_s")
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int, Deadline]] = []
         self._number = 0  # deadlines of one instant run in the order they were set
-        self._cancelled = 0
+        self.cancelled = 0  #: entries that will not be called
         self._running = False
         self.run_s = 0.0  #: what the newest :meth:`run` was told the time is
         #: called when the nearest deadline got nearer, except from within :meth:`run`, after which the caller
@@ -99,10 +100,12 @@ class DeadlineHeap:
 
     def at(self, deadline_s: float, callback: Callable[[], None]) -> Deadline:
         """Call ``callback`` at ``deadline_s`` (monotonic seconds); in the past: at the next run."""
-        deadline = Deadline(deadline_s, callback, self)
-        self._number += 1
+        deadline = Deadline()
+        deadline.callback = callback
+        deadline.heap = self
+        self._number = number = self._number + 1
         entries = self._entries
-        heappush(entries, (deadline_s, self._number, deadline))
+        heappush(entries, (deadline_s, number, deadline))
         if entries[0][2] is deadline and self.on_sooner is not None and not self._running:
             self.on_sooner()
         return deadline
@@ -114,7 +117,7 @@ class DeadlineHeap:
             if entries[0][2].callback is not None:
                 return entries[0][0]
             heappop(entries)
-            self._cancelled -= 1
+            self.cancelled -= 1
         return None
 
     def run(self, now_s: float) -> int:
@@ -136,7 +139,7 @@ class DeadlineHeap:
                 deadline = entry[2]
                 callback = deadline.callback
                 if callback is None:
-                    self._cancelled -= 1
+                    self.cancelled -= 1
                 elif entry[1] > last:
                     later.append(entry)
                 else:
@@ -149,18 +152,17 @@ class DeadlineHeap:
             self._running = False
         return called
 
-    def note_cancelled(self) -> None:
-        """One entry was cancelled (called by :class:`Deadline`)."""
-        self._cancelled += 1
-        if self._cancelled > COMPACT_FROM and self._cancelled * 2 > len(self._entries):
+    def compact(self) -> None:
+        """Throw the cancelled entries out if they are more than half (called by :class:`Deadline`)."""
+        if self.cancelled * 2 > len(self._entries):
             # In place, because a run may be under way and hold the list.
             self._entries[:] = [entry for entry in self._entries if entry[2].callback is not None]
             heapify(self._entries)
-            self._cancelled = 0
+            self.cancelled = 0
 
     def __len__(self) -> int:
         """Deadlines that are neither called nor cancelled."""
-        return len(self._entries) - self._cancelled
+        return len(self._entries) - self.cancelled
 
 
 class Lingering(Generic[Item]):

@@ -130,10 +130,9 @@ class OtherClient(ClientTransaction):
         self._deadline = shared.deadlines.at(min(now_s + self._interval_s, self._until_s), self._due)
         self.step("timer E")
 
-    def _settle(self, _response: object) -> None:
+    def _finish(self, response: Response) -> None:
+        self._stop_timers(response)
         self._shared.settle_client(self)
-
-    def _last(self, response: Response) -> None:
         user, self.user = self.user, NOBODY
         user.on_response(response, self)
 
@@ -184,6 +183,8 @@ class InviteClient(ClientTransaction):
         if self.state is PROCEEDING:
             if self._cancel_sent:
                 self.step("no answer to CANCEL")
+            elif now_s < self._until_s:
+                self._deadline = shared.deadlines.at(self._until_s, self._due)
             else:
                 self._cancel_fields = self._cancel_fields or ()
                 self.step("timer C")
@@ -195,11 +196,12 @@ class InviteClient(ClientTransaction):
             self.step("timer A")
 
     def _start_c(self, response: Response) -> None:
-        # 16.6: set again by each provisional response but 100; here 100 starts it as well.
-        if self._cancel_sent or (response.status == 100 and self._deadline is not None):
+        # 16.6: set again by each provisional response but 100; here 100 starts it as well. The deadline of
+        # timer A stays; when it comes, it is put off to the end of timer C.
+        if self._cancel_sent or (response.status == 100 and self._interval_s == 0.0):
             return
-        self._stop_timers(None)
-        self._deadline = self._shared.deadlines.at(self._shared.now() + self._shared.timers.c_s, self._due)
+        self._interval_s = 0.0  # A and B are over
+        self._until_s = self._shared.now() + self._shared.timers.c_s
 
     def _send_cancel(self, _message: object) -> None:
         if self._cancel_fields is None or self._cancel_sent or self.state is not PROCEEDING:
@@ -216,8 +218,11 @@ class InviteClient(ClientTransaction):
     def _start_d(self, _response: object) -> None:
         self._end_by("D")
 
-    def _start_m(self, _response: object) -> None:
-        self._end_by("M")
+    def _accept(self, response: Response) -> None:
+        self._stop_timers(response)
+        shared = self._shared
+        shared.lingering["M"].add(self, shared.now())
+        self.user.on_response(response, self)
 
     def _send_ack(self, response: Response) -> None:
         if not self._ack:

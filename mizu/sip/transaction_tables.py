@@ -13,19 +13,20 @@ ACCEPTED, COMPLETED, CONFIRMED, TERMINATED = "accepted", "completed", "confirmed
 #: counted and nothing happens. What is done is named after the methods of the machine: ``send`` = ``_send``.
 Table = Mapping[str, Mapping[str, tuple[str, tuple[str, ...]]]]
 
-#: RFC 3261 figure 5, RFC 6026 figure 1. Timers A and B are one deadline, so are "cancelled" and C.
+#: RFC 3261 figure 5, RFC 6026 figure 1. Timers A and B are one deadline, so are "cancelled" and C. ``accept``
+#: starts timer M and passes the response up.
 INVITE_CLIENT: Table = {
     CALLING: {
         "timer A": (CALLING, ("repeat",)),
         "timer B": (TERMINATED, ("tell_timeout",)),
         "error": (TERMINATED, ("tell_error",)),
-        "1xx": (PROCEEDING, ("stop_timers", "start_c", "pass_up", "send_cancel")),
-        "2xx": (ACCEPTED, ("stop_timers", "start_m", "pass_up")),
+        "1xx": (PROCEEDING, ("start_c", "pass_up", "send_cancel")),
+        "2xx": (ACCEPTED, ("accept",)),
         "300-699": (COMPLETED, ("stop_timers", "send_ack", "start_d", "pass_up")),
     },
     PROCEEDING: {
         "1xx": (PROCEEDING, ("start_c", "pass_up")),
-        "2xx": (ACCEPTED, ("stop_timers", "start_m", "pass_up")),
+        "2xx": (ACCEPTED, ("accept",)),
         "300-699": (COMPLETED, ("stop_timers", "send_ack", "start_d", "pass_up")),
         "timer C": (PROCEEDING, ("send_cancel",)),
         "no answer to CANCEL": (TERMINATED, ("tell_timeout",)),  # 9.1: 64*T1 after the CANCEL
@@ -47,21 +48,22 @@ INVITE_CLIENT: Table = {
     },
 }
 
-#: RFC 3261 figure 6. Timers E and F are one deadline. ``transactions`` keeps COMPLETED without an object.
+#: RFC 3261 figure 6. Timers E and F are one deadline. ``finish`` passes the response up; ``transactions``
+#: keeps COMPLETED without an object.
 OTHER_CLIENT: Table = {
     TRYING: {
         "timer E": (TRYING, ("repeat",)),
         "timer F": (TERMINATED, ("tell_timeout",)),
         "error": (TERMINATED, ("tell_error",)),
         "1xx": (PROCEEDING, ("pass_up",)),
-        "200-699": (COMPLETED, ("stop_timers", "settle", "last")),
+        "200-699": (COMPLETED, ("finish",)),
     },
     PROCEEDING: {
         "timer E": (PROCEEDING, ("repeat",)),
         "timer F": (TERMINATED, ("tell_timeout",)),
         "error": (TERMINATED, ("tell_error",)),
         "1xx": (PROCEEDING, ("pass_up",)),
-        "200-699": (COMPLETED, ("stop_timers", "settle", "last")),
+        "200-699": (COMPLETED, ("finish",)),
     },
     COMPLETED: {
         "1xx": (COMPLETED, ()),

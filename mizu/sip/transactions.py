@@ -210,9 +210,9 @@ class TransactionLayer:
         counted = self.tallies.requests_in
         counted[method if method in counted else "other"] += 1
         merge_key: MergeKey | None = None
-        if self._merged:
+        if self._merged and not _is_in_dialog(request):
             merge_key = _merge_key(request)
-            if merge_key in self._merged and not request.to.tag:
+            if merge_key in self._merged:
                 self.tallies.merged += 1
                 self._refuse(request, flow, 482)
                 return
@@ -263,6 +263,8 @@ class TransactionLayer:
             else:
                 self._unanswered.add(tx, self._now())
         elif tx.key not in self._servers and tx.key not in self._answers:
+            return
+        if merge_key is None and _is_in_dialog(request):
             return
         merge_key = merge_key or _merge_key(request)
         if merge_key not in self._merged:
@@ -503,6 +505,14 @@ def _ender(event: str) -> Callable[[Machine], None]:
         machine.step(event)
 
     return end
+
+
+def _is_in_dialog(request: Request) -> bool:
+    """What has a To tag is never taken for a merged copy (8.2.2.2)."""
+    try:
+        return bool(request.to.tag)
+    except BadMessage:
+        return False
 
 
 def _merge_key(request: Request) -> MergeKey:

@@ -81,46 +81,50 @@ def statement(
     return ";".join(parts), params
 
 
+# The rows are tuples whose fields are in the order of the statements' parameters.
+
+
 def _open_columns(calls: Sequence[CallOpened], node: str) -> list[str]:
+    ids, nodes, callers, *numbers_and_places, setup = zip(*calls, strict=True)
     return [
-        texts([call.call_id for call in calls]),
-        texts([call.node or node for call in calls]),
-        values([call.caller_account_id for call in calls]),
-        texts([call.caller_number for call in calls]),
-        texts([call.called_number for call in calls]),
-        texts([call.caller_sip_call_id for call in calls]),
-        texts([call.caller_address for call in calls]),
-        values([call.setup_at for call in calls]),
+        texts(ids),
+        texts([name or node for name in nodes]),
+        values(callers),
+        *map(texts, numbers_and_places),
+        values(setup),
     ]
 
 
 def _answer_columns(calls: Sequence[CallAnswered]) -> list[str]:
+    ids, at, routes, callees, sip_call_ids, addresses, dialogs = zip(*calls, strict=True)
     return [
-        texts([call.call_id for call in calls]),
-        values([call.answer_at for call in calls]),
-        texts([call.route for call in calls]),
-        values([call.callee_account_id for call in calls]),
-        texts([call.callee_sip_call_id for call in calls]),
-        texts([call.callee_address for call in calls]),
-        optionals([json_text(call.dialogs) if call.dialogs else None for call in calls]),
+        texts(ids),
+        values(at),
+        texts(routes),
+        values(callees),
+        texts(sip_call_ids),
+        texts(addresses),
+        optionals([json_text(each) if each else None for each in dialogs]),
     ]
 
 
 def _close_columns(calls: Sequence[CallClosed]) -> list[str]:
+    ids, ring, end, setup_s, talk_s, status, reasons, ended_by, causes, routes, callees, *places = zip(
+        *calls, strict=True
+    )
     return [
-        texts([call.call_id for call in calls]),
-        values([call.ring_at for call in calls]),
-        values([call.end_at for call in calls]),
-        values([call.setup_s for call in calls]),
-        values([call.talk_s for call in calls]),
-        values([call.sip_status for call in calls]),
-        texts([call.sip_reason for call in calls]),
-        texts([call.ended_by for call in calls]),
-        texts([call.cause for call in calls]),
-        texts([call.route for call in calls]),
-        values([call.callee_account_id for call in calls]),
-        texts([call.callee_sip_call_id for call in calls]),
-        texts([call.callee_address for call in calls]),
+        texts(ids),
+        values(ring),
+        values(end),
+        values(setup_s),
+        values(talk_s),
+        values(status),
+        texts(reasons),
+        texts(ended_by),
+        texts(causes),
+        texts(routes),
+        values(callees),
+        *map(texts, places),
     ]
 
 

@@ -143,12 +143,12 @@ class Call:
     # ------------------------------------------------------------ events
 
     def _step(self, event: str, *args: object) -> None:
-        row = TABLE.get((self.state, event))
+        row = self.state.steps.get(event)
         if row is None:
             self.ports.unexpected(f"{event} in {self.state.name}", self.call_id)
             return
         self.state = row[0]
-        getattr(self, row[1])(*args)
+        row[1](self, *args)
         if self.state is ENDING:
             self._release()
 
@@ -543,3 +543,11 @@ class Call:
 
     def _ignore(self, *args: object) -> None:
         """What may still come, and changes nothing."""
+
+
+for _state in CallState:
+    _state.steps = {
+        event: (after, getattr(Call, name))
+        for (before, event), (after, name) in TABLE.items()
+        if before is _state
+    }

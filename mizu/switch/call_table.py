@@ -17,6 +17,8 @@ Pair = tuple[str, str]
 class CallState(Enum):
     """Life of a call."""
 
+    steps: dict[str, tuple["CallState", Callable[..., None]]]  #: event -> next state and method; by ``call``
+
     SETUP = auto()  #: who may call whom, by which way, is being found out
     CALLING = auto()  #: callee legs are tried
     ANSWERING = auto()  #: somebody answered; the row is being written

@@ -4,8 +4,7 @@ RFC 3261 13.2 and 9.1, RFC 3262 4, RFC 4028 7.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mizu.model import Route
 from mizu.sip.dialog import Dialog, Field, made_request
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 EARLY_MAX = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
+class Invitation(NamedTuple):
     """What every callee leg of a call is sent, made once."""
 
     fields: tuple[Field, ...]  #: all but Route, From, To, Call-ID, CSeq and the session timer's

@@ -84,11 +84,15 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.!~*'()+\-]+\Z")
 
 def passed(message: Message, names: Names) -> list[Field]:
     """Those fields of the message that are in the list."""
+    if message.has_none_of(names):
+        return []
     return [(names[key], key, value) for _, key, value in message.fields if key in names]
 
 
 def passed_pairs(message: Message, names: Names) -> list[tuple[str, str]]:
     """The same as name and value."""
+    if message.has_none_of(names):
+        return []
     return [(names[key], value) for _, key, value in message.fields if key in names]
 
 
@@ -98,14 +102,11 @@ def body_fields(message: Message) -> list[Field]:
         return []
     content_type = message.get("content-type")
     if content_type == "application/sdp":
-        for _, key, _ in message.fields:
-            if key in _RARE_BODY:
-                return passed(message, BODY)
-        return _SDP_FIELDS
+        return _SDP_FIELDS if message.has_none_of(_RARE_BODY) else passed(message, BODY)
     return passed(message, BODY)
 
 
-_RARE_BODY: Final = frozenset(BODY) - {"content-type"}
+_RARE_BODY: Final = {key: name for key, name in BODY.items() if key != "content-type"}
 
 
 def is_sdp(message: Message) -> bool:

@@ -8,7 +8,7 @@ the called party sees the account. Who pays is the account in either case.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mizu.model import Account
 from mizu.sip.grammar import BadMessage
@@ -27,8 +27,7 @@ NAME_CHARS_MAX = 256
 VALUES_MAX = 8  #: of one header that are looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """What the called party sees of the caller."""
 
     number: str

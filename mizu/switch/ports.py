@@ -5,7 +5,7 @@ their own. Nothing here waits: answers of slow things come back as calls of meth
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mizu.model import Account, CallAnswered, CallClosed, CallOpened
 from mizu.observe import Metrics
@@ -44,8 +44,7 @@ class SwitchSettings:
     identity: IdentityRules = field(default_factory=IdentityRules)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One place to send an INVITE to."""
 
     uri: str  #: Request-URI

@@ -66,7 +66,7 @@ def call_request(called_number: str, **changes: Any) -> CallRequest:
         source_host="127.0.0.1",
         at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return replace(call, **changes)
+    return call._replace(**changes)
 
 
 class FactoryContract:
