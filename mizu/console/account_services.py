@@ -164,7 +164,9 @@ class Addresses(Protocol):
 class SipAccounts(Protocol):
     """Accounts at SIP servers; ``mizu.store.sip_accounts.PostgresSipAccounts``, see there."""
 
-    def list(self, server: str, scope: int | None) -> Awaitable[Sequence[tuple[str, SipAccount]]]: ...
+    def list(
+        self, server: str, limit: int, after: tuple[str, int, int] | None, scope: int | None
+    ) -> Awaitable[Sequence[tuple[str, SipAccount]]]: ...
 
     def get(self, number: int, scope: int | None) -> Awaitable[tuple[str, SipAccount]]: ...
 

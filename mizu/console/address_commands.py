@@ -7,6 +7,7 @@ from mizu.accounts.addresses import FurtherAddress, parse_entry, written
 from mizu.console.account_commands import USER
 from mizu.console.account_services import Addresses
 from mizu.console.arguments import TEXT, Argument
+from mizu.console.paging import cut, more_line, page_arguments
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned
@@ -42,7 +43,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="list where an account sends from besides auth_ip",
             permission="accounts.read",
             run=own.list,
-            arguments=(USER,),
+            arguments=(USER, *page_arguments(1000)),
             examples=("addresses list 1001",),
             scoped=True,
         ),
@@ -81,10 +82,12 @@ class _AddressCommands:
 
     async def list(self, call: Invocation) -> CommandResult:
         username, found = await self._addresses.list(call.text("user"), call.operator.scope_account_id)
-        rows = [(one.address, str(one.port) if one.port else "-", one.note) for one in found]
+        some, following = cut(sorted(found, key=_order), _order, call.number("limit"), call.text("after"))
+        rows = [(one.address, str(one.port) if one.port else "-", one.note) for one in some]
         lines = aligned(("ADDRESS", "PORT", "NOTE"), rows, right=(1,))
         lines = lines if rows else [f"{username} has no further addresses"]
-        return CommandResult(lines, {"username": username, "addresses": [shown(one) for one in found]})
+        facts = {"username": username, "addresses": [shown(one) for one in some], "next": following}
+        return CommandResult([*lines, *more_line(following)], facts)
 
     async def add(self, call: Invocation) -> CommandResult:
         note = " ".join(map(str, call.many("note")))
@@ -117,6 +120,10 @@ class _AddressCommands:
         lines = [f"{username} may not send from {short(one)} any more" for one in gone]
         result = {"username": username, "removed": [shown(one) for one in gone]}
         return CommandResult(lines, result, (_change(username, gone, ()),))
+
+
+def _order(one: FurtherAddress) -> tuple[str, int]:
+    return one.address, one.port
 
 
 def _added(done: tuple[str, FurtherAddress | None, FurtherAddress]) -> tuple[Change, ...]:

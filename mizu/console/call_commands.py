@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from mizu.console.arguments import TEXT, Argument, integer
+from mizu.console.paging import cut, more_line, page_arguments
 from mizu.console.services import ConsoleServices, LiveCall
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, duration, moment, plural
@@ -32,7 +33,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="list the calls in progress",
             permission="calls.read",
             run=own.calls,
-            arguments=(Argument("limit", integer(1, 10_000), "how many", option=True, default=200),),
+            arguments=page_arguments(200),
             details="Operators who are limited to some accounts see the calls from and to these, and of the "
             "other party its number.",
             examples=("calls",),
@@ -73,8 +74,8 @@ class _CallCommands:
         self._services = services
 
     async def calls(self, call: Invocation) -> CommandResult:
-        every = await self._seen(call.operator)
-        some = every[: call.number("limit")]
+        every = sorted(await self._seen(call.operator), key=_age)
+        some, following = cut(every, _age, call.number("limit"), call.text("after"))
         rows = [
             (
                 c.call_id[:ID_SHOWN_CHARACTERS],
@@ -92,8 +93,9 @@ class _CallCommands:
         lines = aligned(heads, rows, right=(5, 6)) if rows else []
         if len(every) > len(some):
             lines.append(f"{len(some)} shown")
-        lines.append(f"{plural(len(every), 'call')} in progress")
-        return CommandResult(lines, {"calls": [shown(c) for c in some], "total": len(every)})
+        lines += [f"{plural(len(every), 'call')} in progress", *more_line(following)]
+        calls = [shown(c) for c in some]
+        return CommandResult(lines, {"calls": calls, "total": len(every), "next": following})
 
     async def drop(self, call: Invocation) -> CommandResult:
         call_id = _call_id(call.text("id"), await self._seen(call.operator))
@@ -139,6 +141,11 @@ class _CallCommands:
         if more:
             lines.append(f"more: --before {records[-1].call_id}")
         return CommandResult(lines, {"cdrs": [shown(r) for r in records], "more": more})
+
+
+def _age(call: LiveCall) -> tuple[str, str]:
+    """Oldest first."""
+    return call.setup_at.astimezone(UTC).isoformat(timespec="microseconds"), call.call_id
 
 
 def _within(call: LiveCall, seen: Collection[str]) -> LiveCall:

@@ -1,14 +1,16 @@
 """``banned``, ``ban``, ``unban``, ``delbanned``, ``whitelist ...`` and ``failures``."""
 
+from datetime import UTC
 from typing import Any
 
-from mizu.console.arguments import DURATION, TEXT, Argument, integer
-from mizu.console.guard_services import GuardDesk
+from mizu.console.arguments import DURATION, TEXT, Argument
+from mizu.console.guard_services import FailureRow, GuardDesk
+from mizu.console.paging import cut, more_line, page_arguments
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, duration, plural
 from mizu.errors import BadRequest
-from mizu.model import BanRecord, Change
+from mizu.model import BanRecord, Change, TrustedAddress
 
 REASON_MAX_CHARACTERS = 200
 
@@ -26,14 +28,16 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
     if services.guard is None:
         return ()
     own = _GuardCommands(services, services.guard)
-    limit = Argument("limit", integer(1, 10_000), "how many", option=True, default=100)
     return (
         Command(
             name="banned",
             help="list the senders that are kept out",
             permission="guard.read",
             run=own.banned,
-            arguments=(Argument("target", TEXT, "only bans that keep out this address"), limit),
+            arguments=(
+                Argument("target", TEXT, "only bans that keep out this address"),
+                *page_arguments(100),
+            ),
             details=(
                 "A ban 'in doubt' was learned from messages whose source may be forged: it is short, and "
                 "who answers a challenge comes through."
@@ -100,6 +104,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="list who is never banned",
             permission="guard.read",
             run=own.trusted,
+            arguments=page_arguments(1000),
             examples=("whitelist list",),
         ),
         Command(
@@ -107,7 +112,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="list what is counted now: failures of addresses, user agents and accounts",
             permission="guard.read",
             run=own.failures,
-            arguments=(limit,),
+            arguments=page_arguments(100),
             examples=("failures", "failures --limit 10"),
         ),
     )
@@ -139,8 +144,8 @@ class _GuardCommands:
         self._desk = desk
 
     async def banned(self, call: Invocation) -> CommandResult:
-        wanted, limit = call.text("target"), call.number("limit")
-        bans = self._desk.list_bans(wanted)
+        bans = sorted(self._desk.list_bans(call.text("target")), key=_begun)
+        some, following = cut(bans, _begun, call.number("limit"), call.text("after"))
         now = self._services.wall()
         rows = [
             (
@@ -150,14 +155,15 @@ class _GuardCommands:
                 ban.by if proven else f"{ban.by}, in doubt",
                 ban.reason,
             )
-            for ban, proven in bans[:limit]
+            for ban, proven in some
         ]
         lines = aligned(("TARGET", "ENDS IN", "TIMES", "BY", "REASON"), rows, right=(1, 2))
         lines = lines if rows else ["nobody is banned"]
         if rows:
             lines.append(f"{len(rows)} shown, {len(bans)} in all")
-        result = [shown(ban, proven) for ban, proven in bans[:limit]]
-        return CommandResult(lines, {"bans": result, "total": len(bans)})
+        result = [shown(ban, proven) for ban, proven in some]
+        facts = {"bans": result, "total": len(bans), "next": following}
+        return CommandResult([*lines, *more_line(following)], facts)
 
     async def ban(self, call: Invocation) -> CommandResult:
         given = call.values["duration"]
@@ -193,7 +199,8 @@ class _GuardCommands:
         return CommandResult([f"{target} may be banned from now on"], {"target": target}, changes)
 
     async def trusted(self, call: Invocation) -> CommandResult:
-        entries = self._desk.list_trusted()
+        every = sorted(self._desk.list_trusted(), key=_entry)
+        entries, following = cut(every, _entry, call.number("limit"), call.text("after"))
         rows = [
             (
                 one.target,
@@ -213,11 +220,11 @@ class _GuardCommands:
             }
             for one in entries
         ]
-        return CommandResult(lines, {"whitelist": result})
+        return CommandResult([*lines, *more_line(following)], {"whitelist": result, "next": following})
 
     async def failures(self, call: Invocation) -> CommandResult:
-        found = self._desk.list_failures()
-        some = found[: call.number("limit")]
+        found = sorted(self._desk.list_failures(), key=_highest)
+        some, following = cut(found, _highest, call.number("limit"), call.text("after"))
         rows = [
             (row.what, row.who, str(row.count), duration(row.left_s), "" if row.proven else "in doubt")
             for row in some
@@ -234,4 +241,23 @@ class _GuardCommands:
             }
             for row in some
         ]
-        return CommandResult(lines, {"failures": result, "total": len(found)})
+        facts = {"failures": result, "total": len(found), "next": following}
+        return CommandResult([*lines, *more_line(following)], facts)
+
+
+# What the lists are sorted by.
+
+
+def _begun(row: tuple[BanRecord, bool]) -> tuple[str, str]:
+    """The longest first."""
+    return row[0].begun_at.astimezone(UTC).isoformat(timespec="microseconds"), row[0].target
+
+
+def _entry(one: TrustedAddress) -> tuple[int, str]:
+    """Those of the option first."""
+    return int(bool(one.added_by)), one.target
+
+
+def _highest(row: FailureRow) -> tuple[int, str, str]:
+    """The highest counts first."""
+    return -row.count, row.what, row.who

@@ -4,7 +4,7 @@ from typing import Any
 
 from mizu.accounts.bulk import ImportJob, ImportOrder
 from mizu.console.account_services import Imports
-from mizu.console.arguments import DURATION, FLAG, TEXT, Argument
+from mizu.console.arguments import DURATION, FLAG, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import plural
@@ -72,6 +72,10 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="how far the last import is, and what was wrong",
             permission="accounts.read",
             run=own.status,
+            arguments=(
+                Argument("limit", integer(1, 1000), "how many", option=True, default=100),
+                Argument("after", integer(0, 2**53), "go on after this number", option=True, default=0),
+            ),
             examples=("import status",),
         ),
         Command(
@@ -126,8 +130,11 @@ class _ImportCommands:
     async def status(self, call: Invocation) -> CommandResult:
         jobs = self._imports.jobs()
         if not jobs:
-            return CommandResult(["no imports since the server started"], {"imports": []})
-        return CommandResult(_lines(jobs[-1]), {"imports": [shown(job) for job in jobs]})
+            return CommandResult(["no imports since the server started"], {"imports": [], "more": False})
+        limit = call.number("limit")
+        some = [job for job in jobs if job.number > call.number("after")]
+        imports = [shown(job) for job in some[:limit]]
+        return CommandResult(_lines(jobs[-1]), {"imports": imports, "more": len(some) > limit})
 
     async def cancel(self, call: Invocation) -> CommandResult:
         job = self._imports.cancel()

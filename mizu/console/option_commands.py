@@ -3,6 +3,7 @@
 from typing import Any
 
 from mizu.console.arguments import Argument, Kind, choice, integer
+from mizu.console.paging import cut, more_line, page_arguments
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
@@ -84,6 +85,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 Argument(
                     "only", choice("all", "set"), "'set': only what somebody set", option=True, default="all"
                 ),
+                *page_arguments(1000),
             ),
             details="Options hold on every node of the database and change while it runs. What belongs to "
             "one machine is in its configuration file.",
@@ -121,6 +123,10 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
     )
 
 
+def _order(spec: OptionSpec) -> tuple[str, str]:
+    return spec.group, spec.name
+
+
 class _OptionCommands:
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -132,6 +138,7 @@ class _OptionCommands:
         ]
         if call.text("only") == "set":
             specs = [spec for spec in specs if self._options.is_set(spec.name)]
+        some, following = cut(specs, _order, call.number("limit"), call.text("after"))
         rows = [
             (
                 spec.name,
@@ -141,13 +148,14 @@ class _OptionCommands:
                 spec.unit,
                 spec.group,
             )
-            for spec in specs
+            for spec in some
         ]
         heads = ("OPTION", "VALUE", "INSTEAD OF", "TYPE", "UNIT", "GROUP")
         lines = aligned(heads, rows) if rows else ["no options"]
         changed = sum(self._options.is_set(spec.name) for spec in specs)
         lines += ["", f"{plural(len(specs), 'option')}, {changed} set; 'options get <name>' explains one."]
-        return CommandResult(lines, {"options": [shown(self._options, spec) for spec in specs]})
+        found = [shown(self._options, spec) for spec in some]
+        return CommandResult([*lines, *more_line(following)], {"options": found, "next": following})
 
     async def one(self, call: Invocation) -> CommandResult:
         return self._told(self._options.spec(call.text("name")))

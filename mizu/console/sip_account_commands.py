@@ -7,9 +7,11 @@ from mizu.accounts.rotation import SipAccount, why_unused
 from mizu.accounts.sip_fields import SIP_FIELDS, sip_columns
 from mizu.console.account_services import SipAccounts
 from mizu.console.arguments import ASSIGNMENT, SECRET, TEXT, Argument, choice, integer
+from mizu.console.paging import cursor, more_line, page_arguments, place
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, moment, plural
+from mizu.errors import BadRequest
 from mizu.model import Change
 
 _ID = Argument("id", integer(1, 2**62), "its number, as 'sipaccounts list' shows it", required=True)
@@ -41,10 +43,11 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
     return (
         Command(
             name="sipaccounts list",
-            help="list our accounts at SIP servers, in the order of use",
+            help="list our accounts at SIP servers, by server and priority",
             permission="accounts.read",
             run=own.list,
-            arguments=(Argument("server", TEXT, "only at this SIP server"),),
+            arguments=(Argument("server", TEXT, "only at this SIP server"), *page_arguments(1000)),
+            details="Those of one priority are used in turn.",
             examples=("sipaccounts list", "sipaccounts list carrier"),
         ),
         Command(
@@ -125,6 +128,17 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
     )
 
 
+def _order(server: str, account: SipAccount) -> tuple[str, int, int]:
+    return server, -account.priority, account.id
+
+
+def _place(after: str) -> tuple[str, int, int]:
+    match place(after):
+        case (str() as server, int() as priority, int() as number) if abs(priority) < 2**62 > abs(number):
+            return server, priority, number
+    raise BadRequest("--after: want what the page before ended with")
+
+
 class _SipAccountCommands:
     def __init__(self, services: ConsoleServices, accounts: SipAccounts) -> None:
         self._options = services.options
@@ -134,7 +148,17 @@ class _SipAccountCommands:
         return int(self._options.get("sipaccount_maxfails"))
 
     async def list(self, call: Invocation) -> CommandResult:
-        found = await self._accounts.list(call.text("server"), call.operator.scope_account_id)
+        limit, after = call.number("limit"), call.text("after")
+        found = list(
+            await self._accounts.list(
+                call.text("server"),
+                limit + 1,
+                _place(after) if after else None,
+                call.operator.scope_account_id,
+            )
+        )
+        following = cursor(_order(*found[limit - 1])) if len(found) > limit else None
+        found = found[:limit]
         failures_max = self._failures_max()
         rows = [
             (
@@ -163,7 +187,8 @@ class _SipAccountCommands:
         )
         lines = aligned(heads, rows, right=(0, 3, 5, 6)) if rows else ["no accounts at SIP servers"]
         result = [shown(one, server, failures_max) for server, one in found]
-        return CommandResult(lines, {"sip_accounts": result})
+        facts = {"sip_accounts": result, "next": following}
+        return CommandResult([*lines, *more_line(following)], facts)
 
     async def add(self, call: Invocation) -> CommandResult:
         given = {"priority": "priority", "caller-number": "caller_number", "credit": "credit"}

@@ -18,11 +18,13 @@ from mizu.store.account_records import AccountRecords, matching
 from mizu.store.arrays import texts
 from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Pool, UniqueViolation
+from mizu.store.text import storable
 
 _COLUMNS = """s.id, s.sip_server_id, s.username, s.password_sealed, s.caller_number, s.credit_micro,
  s.enabled, s.failures, s.last_used_at, s.priority, s.version, a.username"""
 _FROM = "FROM sip_account s JOIN account a ON a.id = s.sip_server_id"
 _ORDER = "ORDER BY a.username, s.priority DESC, s.last_used_at NULLS FIRST, s.id LIMIT 10000"
+_LISTED = "ORDER BY a.username, -s.priority::bigint, s.id LIMIT %(limit)s"
 _ONE = f"SELECT {_COLUMNS} {_FROM} WHERE s.id = %(id)s AND {visible('s.sip_server_id')}"
 _OF_SERVER = f"SELECT {_COLUMNS} {_FROM} WHERE s.sip_server_id = %(server)s {_ORDER}"
 #: Fields that ``change`` takes, by column.
@@ -46,14 +48,26 @@ class PostgresSipAccounts:
         self._keys = keys
         self._records = records
 
-    async def list(self, server: str, scope: int | None) -> Sequence[tuple[str, SipAccount]]:
-        """Username of the SIP server and the account without password, in the order of use. Empty: of all."""
-        where, params = "true", dict[str, object](scope=scope)
+    async def list(
+        self, server: str, limit: int, after: tuple[str, int, int] | None, scope: int | None
+    ) -> Sequence[tuple[str, SipAccount]]:
+        """
+        Username of the SIP server and the account without password, by server, priority and number.
+
+        :param server: only there; empty: everywhere.
+        :param after: only those beyond: username of the server, priority times -1, number.
+        """
+        where, params = "true", dict[str, object]()
         if server:
             match, named = matching(server)
-            where, params = match, {**named, "scope": scope}
-        sql = f"SELECT {_COLUMNS} {_FROM} WHERE {where} AND {visible('s.sip_server_id')} {_ORDER}"
-        rows = await self._reports.query(sql, params)
+            where, params = match, named
+        if after is not None:
+            if not storable(after[0]):
+                return []
+            where += " AND (a.username, -s.priority::bigint, s.id) > (%(after)s, %(priority)s, %(beyond)s)"
+            params = {**params, "after": after[0], "priority": after[1], "beyond": after[2]}
+        sql = f"SELECT {_COLUMNS} {_FROM} WHERE {where} AND {visible('s.sip_server_id')} {_LISTED}"
+        rows = await self._reports.query(sql, {**params, "limit": limit, "scope": scope})
         if not rows and server:
             await self._records.get(server, scope)
         return [(row[11], _account(row)) for row in rows]

@@ -11,7 +11,7 @@ from mizu.console.table import Command
 from mizu.console.words import json_name
 from mizu.errors import BadRequest, MizuError, NotFound, Stale
 from mizu.model import Operator
-from mizu.web.api_routes import ITSELF, PREFIX, VERSION_ARGUMENT, ApiRoute, RouteTable
+from mizu.web.api_routes import ITSELF, NEXT, PREFIX, VERSION_ARGUMENT, ApiRoute, RouteTable
 from mizu.web.policy import HttpRequest, require_content_type
 
 JSON = "application/json"
@@ -194,8 +194,8 @@ def _listed(
     route: ApiRoute, command: Command, arguments: Mapping[str, Any], result: Mapping[str, Any]
 ) -> dict[str, Any]:
     items = result[route.items]
-    following = None
-    if route.paged and items:
+    following = result["next"] if route.cursor == NEXT else None
+    if route.paged and items and route.cursor != NEXT:
         usual = next(one.default for one in command.arguments if one.name == "limit")
         full = len(items) >= int(arguments.get("limit") or usual)
         if result.get("more", full):

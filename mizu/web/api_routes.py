@@ -17,6 +17,7 @@ from mizu.console.words import json_name
 PREFIX = "/api/v1"
 VERSION_ARGUMENT = "version"  #: commands with this argument change only what is still at that version
 ITSELF = "."  #: cursor of a list of texts
+NEXT = ">"  #: cursor of a list whose command says itself where the next page begins: ``next``
 _NAME = re.compile(r"\{(\w+)\}")
 
 
@@ -31,7 +32,7 @@ class ApiRoute:
     renamed: Mapping[str, str] = field(default_factory=dict)  #: name here -> argument of the command
     body_as: str = ""  #: the whole body is this argument; empty: its members are arguments
     items: str = ""  #: member of the result that is the list; the answer is ``{"items", "next"}``
-    cursor: str = ""  #: member of an item that ``after`` takes; empty: the list is not paged
+    cursor: str = ""  #: member of an item that ``after`` takes; for a route with ``items``
     item: str = ""  #: member of the result that is the answer; others are put beside its members
     shape: str = ""  #: schema of an item, in ``mizu.web.openapi.SHAPES``; empty: any object
     without: tuple[str, ...] = ()  #: arguments that make no sense here
@@ -125,7 +126,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     ),
     _do("POST", "/accounts/{user}/move", "move", "accounts", **_ACCOUNT),
     _do("GET", "/tree", "tree", "accounts"),
-    _list("/imports", "import status", "accounts", "imports", ""),
+    _list("/imports", "import status", "accounts", "imports", "", cursor="number"),
     _do("POST", "/imports", "import", "accounts", item="import"),
     _do("DELETE", "/imports", "import cancel", "accounts", item="import"),
     _do("POST", "/exports", "export", "accounts"),
@@ -146,29 +147,36 @@ ROUTES: tuple[ApiRoute, ...] = (
     _do("POST", "/numbers/{number}/allocate", "numbers allocate", "numbers", item="number", shape="Number"),
     _do("POST", "/numbers/{number}/free", "numbers free", "numbers", item="number", shape="Number"),
     _do("POST", "/accounts/{account}/numbers", "numbers allocate", "numbers", item="number", shape="Number"),
-    _list("/accounts/{user}/addresses", "addresses list", "accounts", "addresses", "FurtherAddress"),
+    _list(
+        "/accounts/{user}/addresses",
+        "addresses list",
+        "accounts",
+        "addresses",
+        "FurtherAddress",
+        cursor=NEXT,
+    ),
     _do("POST", "/accounts/{user}/addresses", "addresses add", "accounts", **_ADDRESS),
     _do("DELETE", "/accounts/{user}/addresses/{address}", "addresses del", "accounts"),
-    _list("/sip-accounts", "sipaccounts list", "sip-accounts", "sip_accounts", "SipAccount"),
+    _list("/sip-accounts", "sipaccounts list", "sip-accounts", "sip_accounts", "SipAccount", cursor=NEXT),
     _do("POST", "/sip-accounts", "sipaccounts add", "sip-accounts", status=201, **_SIP_ACCOUNT),
     _do("GET", "/sip-accounts/{id}", "sipaccounts get", "sip-accounts", **_SIP_ACCOUNT),
     _do("PATCH", "/sip-accounts/{id}", "sipaccounts set", "sip-accounts", body_as="fields", **_SIP_ACCOUNT),
     _do("PUT", "/sip-accounts/{id}/password", "sipaccounts passwd", "sip-accounts"),
     _do("DELETE", "/sip-accounts/{id}", "sipaccounts del", "sip-accounts", **_SIP_ACCOUNT),
-    _list("/bans", "banned", "guard", "bans", "Ban"),
+    _list("/bans", "banned", "guard", "bans", "Ban", cursor=NEXT),
     _do("POST", "/bans", "ban", "guard"),
     _do("DELETE", "/bans", "delbanned", "guard"),
     _do("DELETE", "/bans/{target}", "unban", "guard"),
-    _list("/whitelist", "whitelist list", "guard", "whitelist", "Trusted"),
+    _list("/whitelist", "whitelist list", "guard", "whitelist", "Trusted", cursor=NEXT),
     _do("POST", "/whitelist", "whitelist add", "guard"),
     _do("DELETE", "/whitelist/{target}", "whitelist del", "guard"),
-    _list("/failures", "failures", "guard", "failures", "Failure"),
+    _list("/failures", "failures", "guard", "failures", "Failure", cursor=NEXT),
     _list("/registrations", "regs", "registrations", "registrations", "Registration", cursor="username"),
     _do("DELETE", "/registrations/{user}", "unreg", "registrations"),
-    _list("/calls", "calls", "calls", "calls", "Call"),
+    _list("/calls", "calls", "calls", "calls", "Call", cursor=NEXT),
     _do("DELETE", "/calls/{id}", "drop", "calls"),
     _list("/cdrs", "cdrs", "calls", "cdrs", "Cdr", cursor="call_id", renamed={"after": "before"}),
-    _list("/options", "options", "options", "options", "Option"),
+    _list("/options", "options", "options", "options", "Option", cursor=NEXT),
     _do("GET", "/options/{name}", "options get", "options", **_OPTION),
     _do("PATCH", "/options/{name}", "options set", "options", **_OPTION),
     _do("DELETE", "/options/{name}", "options reset", "options", **_OPTION),
