@@ -84,8 +84,8 @@ received(const char *data, unsigned size, const Address *from)
 
 PyDoc_STRVAR(receive_doc,
              "receive(fd: int) -> list[tuple[bytes, tuple[str, int]]]\n\n"
-             "What waits at a socket, BATCH datagrams at most, each with its sender.\n\n"
-             ":raise OSError: as recvfrom, BlockingIOError when nothing waits.");
+             "What waits at a socket, BATCH datagrams at most, each with its sender; empty: nothing waits.\n\n"
+             ":raise OSError: as recvfrom.");
 
 static PyObject *
 receive(PyObject *self, PyObject *arg)
@@ -111,6 +111,8 @@ receive(PyObject *self, PyObject *arg)
         headers[i].msg_hdr.msg_iovlen = 1;
     }
     count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT, NULL);
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        count = 0;
     if (count < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     all = PyList_New(0);

@@ -18,8 +18,12 @@ from mizu.sip.transport.udp import MAX_DATAGRAM_BYTES, CannotListen, DatagramTra
 #: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
 _FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
 
-#: Nothing to read after all, or an ICMP message for something sent earlier: as Twisted's port has it.
-_NOTHING = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ECONNREFUSED})
+#: So many batches are taken in one turn of the reactor.
+BATCHES = 4
+#: A smaller batch means that there is time: answers leave at once.
+GATHER_FROM = 8
+#: An ICMP message for something sent earlier, which means nothing here: as Twisted's port has it.
+_REFUSED = frozenset({errno.ECONNREFUSED})
 
 _compiled = native.datagrams
 _log = Logger()
@@ -32,18 +36,27 @@ class BatchPort(Port):
 
     def doRead(self) -> None:
         """
-        Take one batch. What is left makes the socket readable again at once, so a flood on one listener
-        leaves the others and the timers their turn.
+        Take what waits, a batch at a time: what comes while one is handled saves a turn of the reactor. Their
+        number is bounded, so that a flood on one listener leaves the others and the timers their turn.
         """
         sock: socket.socket = self.socket
-        try:
-            batch = _compiled.receive(sock.fileno())
-        except OSError as error:
-            if error.errno in _NOTHING:
+        for _ in range(BATCHES):
+            try:
+                batch = _compiled.receive(sock.fileno())
+            except OSError as error:
+                if error.errno in _REFUSED:
+                    return
+                raise
+            if not batch:
                 return
-            raise
+            self._handle(batch)
+            if not self.connected:  # closed meanwhile
+                return
+
+    def _handle(self, batch: list[tuple[bytes, tuple[str, int]]]) -> None:
         protocol = self.protocol
-        protocol.begin_batch()
+        if len(batch) >= GATHER_FROM:
+            protocol.begin_batch()
         try:
             for data, addr in batch:
                 try:

@@ -399,9 +399,19 @@ def test_a_message_is_written_alike(fields, target, body):
 
 
 TO = [
-    "<sip:b@example.com>", "<sip:b@example.com>;tag=9", "<sip:tag@b>", "sip:b@c;TAG=1", '"a>;tag=x', "<sip:b>;x=1>;tag=b",
-    '"<sip:tag>" <sip:b>;tag=', "<sip:b>;tag=a;x", "tag", ">;tag=a", '<sip:b>;x="y>;tag=b"', "ü <sip:b>",
-]  # fmt: skip
+    "<sip:b@example.com>",
+    "<sip:b@example.com>;tag=9",
+    "<sip:tag@b>",
+    "sip:b@c;TAG=1",
+    '"a>;tag=x',
+    "<sip:b>;x=1>;tag=b",
+    '"<sip:tag>" <sip:b>;tag=',
+    "<sip:b>;tag=a;x",
+    "tag",
+    ">;tag=a",
+    '<sip:b>;x="y>;tag=b"',
+    "ü <sip:b>",
+]
 
 
 @needs_compiled

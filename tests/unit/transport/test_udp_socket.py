@@ -41,6 +41,12 @@ class HandReactor:
         self.later = lambda: function(*args)
 
 
+@pytest.fixture(autouse=True)
+def gathered(monkeypatch):
+    """What is sent while even one datagram is handled waits for the end."""
+    monkeypatch.setattr(udp_socket, "GATHER_FROM", 1)
+
+
 @pytest.fixture
 def listener(sink, guard, limits, clock):
     """``listener("127.0.0.1")`` gives a port on a real socket and its transport."""
@@ -99,7 +105,7 @@ def test_a_batch_is_handled_in_order_and_answered_in_order(listener, phone, sink
     port, transport = listener(host)
     assert isinstance(port, BatchPort)
     phones = [phone(host), phone(host)]
-    names = [f"call-{n}" for n in range(3 * native.datagrams.BATCH + 5)]
+    names = [f"call-{n}" for n in range(udp_socket.BATCHES * native.datagrams.BATCH + 5)]
     for n, name in enumerate(names):
         via = f"SIP/2.0/UDP {'[::1]' if ':' in host else host}:9;rport;branch=z9hG4bK{n}"
         phones[n % 2].sendto(options(call_id=name, via=via), (host, transport.port))
@@ -110,7 +116,7 @@ def test_a_batch_is_handled_in_order_and_answered_in_order(listener, phone, sink
         flow.send(b"again " + message.call_id.encode())
 
     sink.message_received = answer
-    for _ in range(5):
+    for _ in range(3):
         port.doRead()  # the last one finds nothing
     assert [m.call_id for m in sink.messages] == names
     assert transport.batch is None
@@ -118,6 +124,23 @@ def test_a_batch_is_handled_in_order_and_answered_in_order(listener, phone, sink
         wanted = [each for name in names[which::2] for each in (name.encode(), b"again " + name.encode())]
         assert received(sock) == wanted
     assert {m.flow.remote for m in sink.messages} == {sock.getsockname()[:2] for sock in phones}
+
+
+@needs_compiled
+@pytest.mark.parametrize(("waiting", "gathers"), [(3, False), (4, True)])
+def test_answers_leave_at_once_while_there_is_time(
+    monkeypatch, listener, phone, sink, options, waiting, gathers
+):
+    """Only where many datagrams wait does the first answer wait for the last."""
+    monkeypatch.setattr(udp_socket, "GATHER_FROM", 4)
+    port, transport = listener()
+    sock = phone()
+    seen: list[bool] = []
+    sink.message_received = lambda message, flow: seen.append(transport.batch is not None)
+    for _ in range(waiting):
+        sock.sendto(options(), ("127.0.0.1", transport.port))
+    port.doRead()
+    assert seen == [gathers] * waiting
 
 
 @needs_compiled
