@@ -1,7 +1,7 @@
 """
 Nonces that need no memory until they are used: the time and a serial number are in them, signed.
 
-A nonce is 24 hexadecimal digits (8 of issue time in seconds, 8 of serial number, 8 that say which address
+A nonce is 32 hexadecimal digits (8 of issue time in seconds, 16 of a number, 8 that say which address
 it was sent to) and 32 of signature. Only a nonce that was used with the right password takes memory, in
 :class:`NonceCounts`.
 """
@@ -13,9 +13,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
-_STAMP_CHARS = 16
-_SOURCE_END = 24
-_NONCE_CHARS = 56
+_STAMP_CHARS = 24
+_SOURCE_END = 32
+_NONCE_CHARS = 64
+_NUMBER_MASK = (1 << 64) - 1
+#: Repetitions of a request within so many seconds get the same nonce: timer E of RFC 3261 17.1.2.2 sends
+#: five of them within 8 s.
+REPEATED_S = 16
 _HEX = frozenset("0123456789abcdef")
 
 #: Addresses whose tags are kept.
@@ -37,7 +41,7 @@ class NonceSigner:
     :param lifetime_s: a nonce is ``good`` for so long.
     """
 
-    __slots__ = ("_lifetime_s", "_now_s", "_serial", "_signature", "_source_tag")
+    __slots__ = ("_first_s", "_lifetime_s", "_now_s", "_repeated_s", "_serial", "_signature", "_source_tag")
 
     def __init__(self, key: bytes, lifetime_s: float) -> None:
         if not 16 <= len(key) <= 64:
@@ -46,21 +50,32 @@ class NonceSigner:
         self._signature = hashlib.blake2b(key=key, digest_size=16)
         self._source_tag = _source_tags(key)
         self._lifetime_s = lifetime_s
+        self._repeated_s = max(1, min(REPEATED_S, int(lifetime_s / 4)))
         self._now_s = 0.0
+        self._first_s = 0  # the first second a nonce was made in
         self._serial = secrets.randbits(31)
 
-    def make(self, now_s: float, source: str = "") -> str:
+    def make(self, now_s: float, source: str = "", request: str = "") -> str:
         """
         A new nonce, unique in this process.
 
-        :param source: the address it is sent to.
-
         :param now_s: wall time, seconds since the epoch. When the clock is set back, time stands still here
             until it catches up: nonces stay ordered, nobody is locked out.
+        :param source: the address it is sent to.
+        :param request: what tells one request from another. Then the nonce is the same for repetitions of
+            that request (:data:`REPEATED_S`), so that a challenge sent again is the same challenge
+            (RFC 3261 8.2.7).
         """
-        self._now_s = max(self._now_s, now_s)
-        self._serial = (self._serial + 1) & _NC_MASK
-        stamp = f"{int(self._now_s):08x}{self._serial:08x}{self._source_tag(source)}"
+        self._now_s = now_s = max(self._now_s, now_s)
+        second = int(now_s)
+        if request:
+            self._first_s = first_s = self._first_s or second
+            # Not before the first: what is older than this process counts as used (:class:`NonceCounts`).
+            second = max(second - second % self._repeated_s, first_s)
+            number = hash(request) & _NUMBER_MASK
+        else:
+            self._serial = number = (self._serial + 1) & _NUMBER_MASK
+        stamp = f"{second:08x}{number:016x}{self._source_tag(source)}"
         return stamp + self._sign(stamp)
 
     def check(self, nonce: str, now_s: float) -> Literal["good", "stale", "bad"]:
@@ -124,7 +139,7 @@ class NonceCounts:
 
     def refuse_before(self, wall_s: float) -> None:
         """From now on refuse every nonce that was issued before this second, unless it is known."""
-        self._floor = max(self._floor, f"{int(wall_s):08x}{0:08x}")
+        self._floor = max(self._floor, f"{int(wall_s):08x}{0:016x}")
 
     def use(self, nonce: str, nc: int) -> bool:
         """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mizu.sip.nonces import WINDOW, NonceCounts, NonceSigner
+from mizu.sip.nonces import REPEATED_S, WINDOW, NonceCounts, NonceSigner
 
 KEY = b"k" * 32
 NOW = 1_700_000_000.0
@@ -76,7 +76,7 @@ def test_a_short_key_is_refused() -> None:
 
 
 def nonce_number(number: int) -> str:
-    return f"{number:016x}" + "0" * 32
+    return f"{number:024x}" + "0" * 40
 
 
 def test_a_count_is_good_once() -> None:
@@ -139,3 +139,32 @@ def test_a_nonce_tells_which_address_it_was_sent_to():
     assert signer.issued_to(nonce, "192.0.2.1")
     assert not signer.issued_to(nonce, "192.0.2.2")
     assert not NonceSigner(b"x" * 32, 300).issued_to(nonce, "192.0.2.1")
+
+
+def test_repetitions_of_a_request_get_the_same_nonce():
+    """So that the challenge sent again is the same one, and the client sees that it is."""
+    signer = NonceSigner(KEY, 300)
+    nonce = signer.make(NOW, "192.0.2.1", "call 1")
+    assert signer.make(NOW + 7.5, "192.0.2.1", "call 1") == nonce
+    assert signer.check(nonce, NOW + 7.5) == "good"
+    others = [("192.0.2.2", "call 1", 0), ("192.0.2.1", "call 2", 0), ("192.0.2.1", "call 1", REPEATED_S)]
+    assert len({nonce, *[signer.make(NOW + after_s, *which) for *which, after_s in others]}) == 4
+
+
+@pytest.mark.parametrize("lifetime_s", [1, 5, 30, 300])
+def test_such_a_nonce_lives_nearly_as_long_as_others(lifetime_s):
+    """Its time is that of the first repetition there could have been."""
+    for after_s in range(20):
+        signer = NonceSigner(KEY, lifetime_s)
+        signer.make(NOW - 1000, "", "earlier")
+        nonce = signer.make(NOW + after_s, "", "call")
+        assert signer.check(nonce, NOW + after_s + 0.7 * lifetime_s) == "good"
+        assert signer.check(nonce, NOW + after_s + lifetime_s + 1) == "stale"
+
+
+def test_a_nonce_of_a_process_that_has_just_begun_is_not_one_of_the_process_before():
+    """Its time is never before the start: it would be refused as a possible replay."""
+    for began_s in range(20):
+        signer, counts = NonceSigner(KEY, 300), NonceCounts(10, since_s=NOW + began_s)
+        assert counts.use(signer.make(NOW + began_s, "", "call"), 1)
+        assert counts.use(signer.make(NOW + began_s + 1, "", "another"), 1)

@@ -1,6 +1,7 @@
 """The registrar: RFC 3261 10.3 step by step, Path, outbound, and what goes to the store."""
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -81,6 +82,7 @@ class Office:
             **options,
         )
         self.flow = PhoneFlow()
+        self.branches = count()
         self.cseq = 0
 
     def request(
@@ -100,7 +102,7 @@ class Office:
             self.cseq += 1
             cseq = self.cseq
         fields = [
-            ("Via", "SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKx"),
+            ("Via", f"SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK{next(self.branches)}"),
             ("From", f"<sip:{user}@mizu.test>;tag=1"),
             ("To", to or f"<sip:{user}@mizu.test>"),
             ("Call-ID", call_id),
