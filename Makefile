@@ -17,8 +17,8 @@ test: .venv/for-tests sipp
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/for-tests
-	$(BIN)/ruff check mizu tests twisted bench plugins
-	$(BIN)/ruff format --check mizu tests twisted plugins
+	$(BIN)/ruff check mizu tests twisted bench plugins setup.py
+	$(BIN)/ruff format --check mizu tests twisted plugins setup.py
 	$(BIN)/mypy
 
 check: lint test
@@ -35,15 +35,17 @@ sipp:
 .venv/bin/python:
 	PYTHON="$(PYTHON)" .ci/prepare venv
 
-.venv/installed: .venv/bin/python setup.cfg pyproject.toml
+PACKAGED := setup.cfg setup.py pyproject.toml $(wildcard mizu/*.c)
+
+.venv/installed: .venv/bin/python $(PACKAGED)
 	$(PIP) install --editable .
 	@touch $@
 
-.venv/for-tests: .venv/bin/python setup.cfg pyproject.toml
+.venv/for-tests: .venv/bin/python $(PACKAGED)
 	$(PIP) install --editable '.[test]'
 	@touch $@ .venv/installed
 
 clean:
-	rm -rf .venv var build dist *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache twistd.pid twistd.log*
+	rm -rf .venv var build dist mizu/*.so *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache twistd.pid twistd.log*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete

@@ -21,6 +21,6 @@ else:
     messages = datagrams = None  # type: ignore[assignment]
 
 
-def in_use() -> list[str]:
-    """Names of the compiled parts that are used, for :doc:`/status`."""
-    return [name for name, part in (("messages", messages), ("datagrams", datagrams)) if part is not None]
+def in_use() -> dict[str, bool]:
+    """Which of the compiled parts are used: ``compiled`` of ``/status``."""
+    return {"messages": messages is not None, "datagrams": datagrams is not None}

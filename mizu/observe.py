@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from mizu import native
+
 #: seconds; answers of the switch itself (RFC 6076 RRD, SDD), 0.5 ms to 32 s = 64*T1
 DELAY_BOUNDS_S = (
     0.0005,
@@ -370,6 +372,7 @@ class StatusBoard:
             "state": "not_ready" if not_ready else "ready",
             "not_ready": not_ready,
             "version": self.version,
+            "compiled": native.in_use(),
             "node": self.node,
             "started_at": self._started_at.isoformat(timespec="seconds"),
             "uptime_s": round(self.uptime_s, 1),

@@ -167,7 +167,7 @@ def test_editable(environment, tree):
     works(environment)
 
 
-COMPILED = ["messages", "datagrams"]
+COMPILED = {"messages": True, "datagrams": True}
 
 
 def compiled_parts(environment: Environment) -> str:
@@ -189,7 +189,7 @@ def test_without_a_compiler_everything_installs_and_works(environment, tmp_path)
     """The compiled parts are optional: the build goes on, Python does their work."""
     tree = Path(shutil.copytree(ROOT, tmp_path / "tree", ignore=LEAVE_OUT))
     environment.install(build("wheel", tree, CC="no-compiler-of-that-name"))
-    assert compiled_parts(environment) == "[]"
+    assert compiled_parts(environment) == str(dict.fromkeys(COMPILED, False))
     works(environment)
 
 

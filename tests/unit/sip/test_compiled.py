@@ -500,14 +500,20 @@ def run(code: str, **environment: str) -> list[str]:
 def test_the_environment_sets_the_compiled_parts_aside():
     """``MIZU_PURE_PYTHON=1``: everything works without them."""
     told = run(CHOICE % REQUEST, MIZU_PURE_PYTHON="1")
-    assert told == ["[] True", "SIP/2.0/UDP 192.0.2.1:5070;rport;branch=z9hG4bK77"]
+    assert told == [
+        "{'messages': False, 'datagrams': False} True",
+        "SIP/2.0/UDP 192.0.2.1:5070;rport;branch=z9hG4bK77",
+    ]
 
 
 def test_without_the_compiled_parts_everything_works_in_python():
     """As it is where no compiler was."""
     hide = "import sys; sys.modules['mizu._messages'] = sys.modules['mizu._datagrams'] = None\n"
     told = run(hide + CHOICE % REQUEST)
-    assert told == ["[] True", "SIP/2.0/UDP 192.0.2.1:5070;rport;branch=z9hG4bK77"]
+    assert told == [
+        "{'messages': False, 'datagrams': False} True",
+        "SIP/2.0/UDP 192.0.2.1:5070;rport;branch=z9hG4bK77",
+    ]
 
 
 @needs_compiled
