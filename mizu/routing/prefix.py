@@ -83,6 +83,10 @@ class PrefixRouter:
             self._table[row.prefix] = tuple(trunks[name] for name in row.trunks if name in trunks)
         if problems:
             raise ConfigError(problems)
+        #: URIs with NUL in the place of a number that needs no escapes
+        self._patterns = {
+            name: _with_user(trunk.uri, "u").replace(":u", ":\0", 1) for name, trunk in trunks.items()
+        }
         self._lengths = sorted({len(prefix) for prefix in self._table}, reverse=True)
         self._credentials = {
             name: TrunkCredentials(trunk.username, trunk.password, trunk.realm)
@@ -103,24 +107,34 @@ class PrefixRouter:
         for length in self._lengths:
             trunks = self._table.get(number[:length]) if length <= len(number) else None
             if trunks is not None:
-                return tuple(self._route(trunk, number, number[:length]) for trunk in trunks)
+                return tuple([self._route(trunk, number, number[:length]) for trunk in trunks])
         return ()
 
     def _route(self, trunk: TrunkSettings, number: str, prefix: str) -> Route:
         called = trunk.add + number[trunk.strip :]
-        uri = SipUri.parse(trunk.uri)
-        uri.user = called
+        if called.isascii() and called.removeprefix("+").isalnum():
+            uri = self._patterns[trunk.name].replace("\0", called)
+        else:
+            uri = _with_user(trunk.uri, called)
         return Route(
-            name=trunk.name,
-            uri=str(uri),
-            called_number=called,
-            caller_number=trunk.caller_number,
-            credentials=self._credentials.get(trunk.name),
-            ring_timeout_s=trunk.ring_timeout_s,
-            answer_timeout_s=trunk.answer_timeout_s,
-            fix_nat=trunk.fix_nat,
-            reason=f"prefix {prefix!r}",
+            trunk.name,
+            None,
+            uri,
+            "",
+            called,
+            trunk.caller_number,
+            self._credentials.get(trunk.name),
+            trunk.ring_timeout_s,
+            trunk.answer_timeout_s,
+            trunk.fix_nat,
+            f"prefix {prefix!r}",
         )
+
+
+def _with_user(uri: str, user: str) -> str:
+    parsed = SipUri.parse(uri)
+    parsed.user = user
+    return str(parsed)
 
 
 __all__ = ["PrefixRouter", "PrefixRouterSettings", "PrefixSettings", "TrunkSettings"]

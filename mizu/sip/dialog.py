@@ -167,21 +167,23 @@ class Dialog:
         if not cseq:
             self.local_cseq += 1
             cseq = self.local_cseq
-        uri, routes = self._address()
-        head: list[Field] = [("Route", "route", route) for route in routes]
-        head += (
+        head: list[Field] = [
             ("From", "from", self.local),
             ("To", "to", self.remote),
             ("Call-ID", "call-id", self.call_id),
             ("CSeq", "cseq", f"{cseq} {method}"),
             ("Max-Forwards", "max-forwards", str(max_forwards)),
-        )
-        head += fields
+            *fields,
+        ]
+        uri = self.target
+        if self.routes:
+            uri, routes = self._address()
+            head[:0] = [("Route", "route", route) for route in routes]
         return made_request(method, uri, head, body)
 
     def _address(self) -> tuple[str, tuple[str, ...]]:
         """Request-URI and Route values: loose routing, or the strict routing of RFC 2543 proxies."""
-        if not self.routes or is_loose(self.routes[0]):
+        if is_loose(self.routes[0]):
             return self.target, self.routes
         return uri_in(self.routes[0]), (*self.routes[1:], f"<{self.target}>")
 

@@ -6,7 +6,7 @@ Pure: time comes in through a :class:`~mizu.sip.timers.DeadlineHeap` and a ``now
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mizu.sip.message import Message, Request, Response
@@ -260,16 +260,16 @@ class SessionInterval:
     we_refresh: bool
     #: the peer knows RFC 4028; without that it takes our refreshes but will not check them
     peer_knows: bool
+    #: when the session is to be ended: before the interval is over by the smaller of 32 s and a third of it
+    #: (RFC 4028 10)
+    expire_s: float = field(init=False)
+    #: after so long without a refresh: send one (half the interval), or end the session
+    act_s: float = field(init=False)
 
-    @property
-    def act_s(self) -> float:
-        """After so long without a refresh: send one (half the interval), or end the session, which is
-        before the interval is over by the smaller of 32 s and a third of it (RFC 4028 10)."""
-        return self.interval_s / 2 if self.we_refresh else self.expire_s
-
-    @property
-    def expire_s(self) -> float:
-        return self.interval_s - min(32.0, self.interval_s / 3)
+    def __post_init__(self) -> None:
+        expire_s = self.interval_s - min(32.0, self.interval_s / 3)
+        object.__setattr__(self, "expire_s", expire_s)
+        object.__setattr__(self, "act_s", self.interval_s / 2 if self.we_refresh else expire_s)
 
     def header(self, *, uas: bool) -> tuple[str, str, str]:
         """``Session-Expires`` with the refresher in the roles of the transaction it goes into."""
@@ -322,6 +322,10 @@ def supports(message: Message, option: str) -> bool:
     return False
 
 
+#: What a peer that knows session timers says.
+_TIMER_KEYS = dict.fromkeys(("session-expires", "min-se", "supported", "require"))
+
+
 def agree_as_uas(request: Request, *, ours_s: int, min_s: int) -> SessionInterval | None:
     """
     What our 2xx to this INVITE or UPDATE says (RFC 4028 9).
@@ -330,6 +334,8 @@ def agree_as_uas(request: Request, *, ours_s: int, min_s: int) -> SessionInterva
 
     :return: ``None``: what it asks is below ``min_s``; answer 422 with Min-SE.
     """
+    if request.has_none_of(_TIMER_KEYS):
+        return interval_of(max(ours_s, min_s), True, False)
     knows = supports(request, "timer")
     asked = read_interval(request, "session-expires")
     floor = read_interval(request, "min-se")

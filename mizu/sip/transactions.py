@@ -210,7 +210,7 @@ class TransactionLayer:
         counted = self.tallies.requests_in
         counted[method if method in counted else "other"] += 1
         merge_key: MergeKey | None = None
-        if self._merged and not _is_in_dialog(request):
+        if self._merged or method not in REPEATABLE:
             merge_key = _merge_key(request)
             if merge_key in self._merged:
                 self.tallies.merged += 1
@@ -264,10 +264,9 @@ class TransactionLayer:
                 self._unanswered.add(tx, self._now())
         elif tx.key not in self._servers and tx.key not in self._answers:
             return
-        if merge_key is None and _is_in_dialog(request):
-            return
-        merge_key = merge_key or _merge_key(request)
-        if merge_key not in self._merged:
+        if merge_key is None and request.method in REPEATABLE:
+            merge_key = _merge_key(request)
+        if merge_key is not None and merge_key not in self._merged:
             self._merged[merge_key] = tx.key
             self._merge_keys[tx.key] = merge_key
 
@@ -507,16 +506,19 @@ def _ender(event: str) -> Callable[[Machine], None]:
     return end
 
 
-def _is_in_dialog(request: Request) -> bool:
-    """What has a To tag is never taken for a merged copy (8.2.2.2)."""
-    try:
-        return bool(request.to.tag)
-    except BadMessage:
-        return False
+def _merge_key(request: Request) -> MergeKey | None:
+    """
+    What a copy that came another way shares with the first (8.2.2.2); no proxy touches these lines.
 
-
-def _merge_key(request: Request) -> MergeKey:
-    """What a copy that came another way shares with the first (8.2.2.2); no proxy touches these lines."""
+    :return: ``None``: it has a To tag; what belongs to a dialog is never taken for such a copy.
+    """
+    to = request.get("to") or ""
+    if "tag" in to.lower():
+        try:
+            if request.to.tag:
+                return None
+        except BadMessage:
+            pass  # it is refused for that
     return (request.get("call-id"), request.get("cseq"), request.get("from"))
 
 

@@ -107,6 +107,7 @@ class Switchboard:
         self.server_fields: tuple[Pair, ...] = (("Server", name),) if name else ()
         self.now: Callable[[], float] = clock.mono_s
         self.wall: Callable[[], datetime] = clock.wall
+        self.token = random_token  #: 72 random bits (RFC 3261 19.3 wants 32)
         self._transports = transports
         self._authorizer = authorizer
         self._locations = locations
@@ -199,13 +200,9 @@ class Switchboard:
     def in_dialog(self, tx: ServerTransaction) -> None:
         """A request with a To tag. Belongs to a leg only if Call-ID and both tags say so."""
         request = tx.request
-        tag = request.to.tag
-        leg = self._dialogs.get((request.call_id, tag))
-        if leg is None or not leg.matches(request.from_.tag):
-            tx.respond(request.reply(481, fields=self.server_fields))
-            return
-        dialog = leg.dialog_of_tags(tag, request.from_.tag)
-        if dialog is None:
+        leg = self._dialogs.get((request.call_id, request.to.tag))
+        dialog = leg.dialog_of_request(request) if leg is not None else None
+        if leg is None or dialog is None:
             tx.respond(request.reply(481, fields=self.server_fields))
             return
         flow = leg.flow
@@ -219,7 +216,7 @@ class Switchboard:
     def ack(self, request: Request, flow: Flow) -> None:
         """An ACK for a 2xx of ours; all others are dropped."""
         leg = self._dialogs.get((request.call_id, request.to.tag))
-        if leg is not None and leg.matches(request.from_.tag):
+        if leg is not None and leg.sent(request):
             leg.ack_received(request, flow)
 
     def stray_response(self, response: Response, flow: Flow) -> None:
@@ -366,10 +363,6 @@ class Switchboard:
             self.answer(tx, error.sip_status)
 
     # ------------------------------------------------------------ mizu.switch.ports.Ports
-
-    def token(self) -> str:
-        """72 random bits (RFC 3261 19.3 wants 32)."""
-        return random_token()
 
     def chance(self) -> float:
         return random.random()  # noqa: S311 - spreads retries, protects nothing

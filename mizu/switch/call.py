@@ -217,10 +217,11 @@ class Call:
         """The leg holds nothing any more."""
         if leg in self.legs:
             self.legs.remove(leg)
-        if self.state is ENDING:
-            self._release()
-        elif self.state is TALKING and not self.legs:
-            self._step("emptied", leg)
+        if not self.legs:
+            if self.state is ENDING:
+                self._release()
+            elif self.state is TALKING:
+                self._step("emptied", leg)
 
     # ------------------------------------------------------------ trying
 
@@ -256,7 +257,8 @@ class Call:
         ports = self.ports
         invitation, from_value = self.invite_to(route)
         timeout_s = min(route.ring_timeout_s or ports.settings.ring_timeout_s, self.patience_s)
-        self._stop_ringing()
+        if self._ring_timeout is not None:
+            self._stop_ringing()
         self._ring_timeout = ports.deadlines.at(ports.now() + timeout_s, self._rang_out)
         host = ports.settings.domain
         called = escaped_user(route.called_number or self.called_number)
@@ -302,7 +304,7 @@ class Call:
         if self._ring_at is None:
             self._ring_at = self.ports.wall()
             if self.caller_leg is not None:
-                self.ports.metrics.session_indicated(self.age_s(self.ports.now()))
+                self.ports.metrics.session_indicated(self.ports.now() - self._setup_s)
         body = leg.as_seen_by_caller(response)
         self.caller.provisional(leg, early, response, body)
 
@@ -322,8 +324,9 @@ class Call:
         """When the last fork of a route has failed: another route, or the end."""
         if self.state is not CALLING or self._starting:
             return
-        if any(leg.side == "callee" and leg.state is LegState.SETUP for leg in self.legs):
-            return
+        for leg in self.legs:
+            if leg.state is LegState.SETUP and leg.side == "callee":
+                return
         best = self._best
         if best is not None and best[0].then == END:
             self._give_up(*best)
@@ -425,7 +428,7 @@ class Call:
         self._end(by, cause, 480, None, ())
 
     def _left(self, leg: Leg, fields: Sequence[Field]) -> None:
-        self._end(leg.side, "answered", 480, None, (), [(field[0], field[2]) for field in fields])
+        self._end(leg.side, "answered", 480, None, (), [(name, value) for name, _, value in fields])
 
     def _lost(self, leg: Leg, cause: str) -> None:
         reason = ("Reason", f'SIP;cause=408;text="{cause}"')
@@ -445,7 +448,8 @@ class Call:
 
         :param status: for a caller that has no final answer yet. :param goodbye: headers of BYE and CANCEL.
         """
-        self._stop_ringing()
+        if self._ring_timeout is not None:
+            self._stop_ringing()
         self._routes.clear()
         ports = self.ports
         talking = self.told

@@ -156,19 +156,20 @@ class CalleeLeg(Leg):
     def _invite(self, extra: Sequence[Field]) -> None:
         self._cseq += 1
         invitation = self._invitation
-        fields: list[Field] = [("Route", "route", route) for route in self.target.path]
-        fields += (
+        target = self.target
+        fields: list[Field] = [
             ("From", "from", self._from),
             ("To", "to", self._to),
             ("Call-ID", "call-id", self.call_id),
             ("CSeq", "cseq", f"{self._cseq} INVITE"),
-        )
+            *invitation.fields,
+            *extra,
+        ]
         if self._asked_s:
             fields.append(("Session-Expires", "session-expires", str(self._asked_s)))
             fields.append(("Min-SE", "min-se", str(min(self._asked_s, invitation.min_se_s))))
-        fields += invitation.fields
-        fields += extra
-        target = self.target
+        if target.path:
+            fields[:0] = [("Route", "route", route) for route in target.path]
         self.outgoing = None
         self.invite = made_request("INVITE", target.uri, fields, invitation.body)
         self.session.refused()
@@ -379,12 +380,14 @@ class CalleeLeg(Leg):
 
     def hang_up(self, fields: Sequence[Field] = ()) -> None:
         """BYE; a 2xx that still waits for its ACK is acknowledged first."""
-        self.acknowledge_answer()
+        if self._ack is None:
+            self.acknowledge_answer()
         super().hang_up(fields)
 
     def finish(self) -> None:
         """Release the INVITE's part as well."""
-        self._stop_silence()
+        if self._silence is not None:
+            self._stop_silence()
         if self.state is not LegState.OVER:
             self.ports.unwatch(self.call_id)
         super().finish()
@@ -401,11 +404,11 @@ class CalleeLeg(Leg):
             return remote_tag == self.dialog.remote_tag
         return remote_tag in self.early
 
-    def dialog_of_tags(self, local_tag: str, remote_tag: str) -> Dialog | None:
+    def dialog_of_request(self, request: Request) -> Dialog | None:
         """The answered dialog, or the early one with that phone."""
         if self.dialog is not None:
-            return self.dialog
-        early = self.early.get(remote_tag)
+            return super().dialog_of_request(request)
+        early = self.early.get(request.from_.tag)
         return early.dialog if early is not None else None
 
     def goes_to(self, number: str) -> bool:

@@ -83,19 +83,15 @@ class CallerLeg(Leg):
 
     # ------------------------------------------------------------ tags and early dialogs
 
-    def matches(self, remote_tag: str) -> bool:
-        """Is this the caller's tag?"""
-        return self.dialog is not None and remote_tag == self.dialog.remote_tag
-
     def dialog_of(self, tag: str) -> Dialog | None:
         """The dialog under one of our tags."""
         if self.dialog is not None and tag == self.dialog.local_tag:
             return self.dialog
         return self.early_dialogs.get(tag)
 
-    def dialog_of_tags(self, local_tag: str, remote_tag: str) -> Dialog | None:
-        """The dialog under that tag of ours."""
-        return self.dialog_of(local_tag)
+    def dialog_of_request(self, request: Request) -> Dialog | None:
+        """The dialog under the tag of ours in To."""
+        return self.dialog_of(request.to.tag) if self.sent(request) else None
 
     def _dialog_for(self, key: EarlyKey, with_description: bool) -> Dialog:
         """The dialog in which the caller sees that callee."""
@@ -147,7 +143,8 @@ class CallerLeg(Leg):
         if early is not None:
             self.behind.setdefault(dialog.local_tag, (leg, early))
         fields = self._answer_fields(response, body, RESPONSE)
-        self._stop_reminder()
+        if self._reminder is not None:
+            self._stop_reminder()
         status = response.status
         if not self.reliable_wanted:
             wire = self._wire(status, dialog, fields, body, response.reason)
@@ -289,7 +286,8 @@ class CallerLeg(Leg):
 
     def finish(self) -> None:
         """Release what waits for a PRACK as well."""
-        self._stop_reminder()
+        if self._reminder is not None:
+            self._stop_reminder()
         if self._reliable is not None:
             self._reliable.stop()
         self._held_answer = None

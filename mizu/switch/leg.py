@@ -105,13 +105,20 @@ class Leg:
 
     # ------------------------------------------------------------ whose request is it
 
+    def sent(self, request: Request) -> bool:
+        """Did the party send this request, by its From?"""
+        dialog = self.dialog
+        if dialog is not None and request.get("from") == dialog.remote:
+            return True  # word by word what it always was: nearly all requests
+        return self.matches(request.from_.tag)
+
     def matches(self, remote_tag: str) -> bool:
         """Is this the party's tag in a dialog of this leg?"""
         return self.dialog is not None and remote_tag == self.dialog.remote_tag
 
-    def dialog_of_tags(self, local_tag: str, remote_tag: str) -> Dialog | None:
-        """The dialog with these tags."""
-        return self.dialog
+    def dialog_of_request(self, request: Request) -> Dialog | None:
+        """The dialog this request is in; ``None``: the party did not send it."""
+        return self.dialog if self.sent(request) else None
 
     def routed_through(self, host: str) -> bool:
         """Is that host a proxy of the dialog's route set, so that requests may come from there?"""
@@ -232,7 +239,8 @@ class Leg:
     def outgoing_description(self, body: bytes) -> bytes:
         """The description as this party shall see it; counts as sent."""
         if body:
-            body = self.next_description(body)
+            if self.own_origin:
+                body = self.next_description(body)
             self.session.sent(body)
         return body
 
@@ -269,7 +277,8 @@ class Leg:
 
         :param wire: the 200. :param to_tag: of it.
         """
-        self.stop_answer()
+        if self.answer_repeat is not None:
+            self.stop_answer()
         self.server_invite = None
         self.answer_cseq = tx.request.cseq.number
         self.on_ack = on_ack
@@ -342,8 +351,10 @@ class Leg:
         if self.state is LegState.OVER:
             return
         self.state = LegState.OVER
-        self.stop_timers()
-        self.stop_answer()
+        if self._expire is not None:
+            self.stop_timers()
+        if self.answer_repeat is not None:
+            self.stop_answer()
         self.on_ack = None
         if self.server_invite is not None and not self.server_invite.final_sent:
             self.reply(self.server_invite, 487)
@@ -364,8 +375,9 @@ class Leg:
         asked by OPTIONS now and then, if the configuration wants that.
         """
         self.interval = interval
-        self.stop_timers()
-        if self.state not in (LegState.SETUP, LegState.UP):
+        if self._expire is not None:
+            self.stop_timers()
+        if self.state is not LegState.UP and self.state is not LegState.SETUP:
             return
         now_s = self._agreed_s = self.ports.now()
         ping_s = self.ports.settings.options_ping_s

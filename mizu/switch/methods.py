@@ -60,7 +60,8 @@ def bye(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
     leg.ports.metrics.bye_answered(0.0)  # at once, by the switch itself
     crossing = leg.state is LegState.LEAVING
     fields = passed(tx.request, BYE)
-    leg.stop_answer()
+    if leg.answer_repeat is not None:
+        leg.stop_answer()
     if crossing:
         leg.finish()
         return

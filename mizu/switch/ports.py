@@ -63,12 +63,10 @@ class Ports(Protocol):
     timers: TimerSettings
     server_fields: tuple[tuple[str, str], ...]  #: who we are, in answers
     now: Callable[[], float]  #: monotonic seconds
+    token: Callable[[], str]  #: a new random word that nobody can guess, good as tag or Call-ID
 
     def wall(self) -> datetime:
         """Now, in UTC."""
-
-    def token(self) -> str:
-        """A new random word that nobody can guess, good as tag or Call-ID."""
 
     def chance(self) -> float:
         """A random number from 0 to 1, for waiting times."""

@@ -12,7 +12,7 @@ from mizu.config import LimitsConfig, SipConfig
 from mizu.errors import ConfigError
 from mizu.sip.flow import Flow, Hop
 from mizu.sip.transport.connections import Connections, StreamListener
-from mizu.sip.transport.reach import LocalAddresses, family_of, plain_host
+from mizu.sip.transport.reach import CACHED_MAX, CACHED_S, LocalAddresses, family_of, plain_host
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
 from mizu.sip.transport.tls import Certificates, load, self_signed
@@ -99,6 +99,8 @@ class TransportTable:
         self._addresses = LocalAddresses(reactor.seconds)
         self._udp: list[tuple[DatagramTransport, str]] = []
         self._streams: list[tuple[StreamListener, str]] = []
+        self._flows: dict[tuple[str, int, str], UdpFlow] = {}
+        self._forget_flows_at_s = 0.0
         self._reaches: frozenset[tuple[str, int]] | None = None  # as long as the listeners are the same
         self.connections = Connections(
             reactor,
@@ -120,6 +122,7 @@ class TransportTable:
         proto, host, port = parse_listener(spec)
         assert self.sink is not None, "a transport without a receiver"
         self._reaches = None
+        self._flows.clear()
         self.connections.sink = self.sink
         if proto == "udp":
             udp = DatagramTransport(self.sink, self._guard, self._limits, self.report, self._local_towards)
@@ -175,14 +178,11 @@ class TransportTable:
 
     def flow_to(self, hop: Hop, listener: str = "") -> Flow | None:
         """See :meth:`mizu.sip.flow.Transports.flow_to`. ``None`` also at ``limits.connections``."""
+        if hop.proto == "udp":
+            return self._udp_flow_to(hop.host, hop.port, listener)
         family = family_of(hop.host)
         if not family or not 0 < hop.port < 65536:
             return None
-        if hop.proto == "udp":
-            udp = self._choose(
-                [(one, one.host, one.listener) for one, _ in self._udp], family, hop.host, listener
-            )
-            return None if udp is None else UdpFlow(udp, (hop.host, hop.port))
         stream = self._choose(
             [(one, one.host, one.name) for one, _ in self._streams if one.proto == hop.proto],
             family,
@@ -192,6 +192,24 @@ class TransportTable:
         if stream is None:
             return None
         return self.connections.open(hop, stream, self._own_certificates() if hop.proto == "tls" else None)
+
+    def _udp_flow_to(self, host: str, port: int, listener: str) -> UdpFlow | None:
+        """Flows are kept as long as local addresses are (``LocalAddresses``): calls ask for the same ones."""
+        now_s = self._reactor.seconds()
+        if now_s >= self._forget_flows_at_s or len(self._flows) >= CACHED_MAX:
+            self._flows.clear()
+            self._forget_flows_at_s = now_s + CACHED_S
+        flow = self._flows.get((host, port, listener))
+        if flow is None:
+            family = family_of(host)
+            if not family or not 0 < port < 65536:
+                return None
+            udp = self._choose(
+                [(one, one.host, one.listener) for one, _ in self._udp], family, host, listener
+            )
+            if udp is not None:
+                flow = self._flows[host, port, listener] = UdpFlow(udp, (host, port))
+        return flow
 
     def _choose(
         self, candidates: list[tuple[Listener, str, str]], family: int, peer: str, listener: str
@@ -249,6 +267,7 @@ class TransportTable:
         closed = [one.close() for one, _ in self._udp]
         closed += [one.close() for one, _ in self._streams]
         self._udp, self._streams, self._reaches = [], [], None
+        self._flows.clear()
         self.connections.close()
         return Deferred.fromCoroutine(self._finish(closed))
 
