@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define BATCH 32
 #define DATAGRAM_BYTES 65536
@@ -25,6 +26,11 @@ typedef union {
     struct sockaddr_in four;
     struct sockaddr_in6 six;
 } Address;
+
+typedef union {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(struct timespec))];
+} Control;
 
 static char *buffers; /* used only between recvmmsg and the copies, by whoever holds the interpreter's lock */
 static struct {
@@ -82,21 +88,60 @@ received(const char *data, unsigned size, const Address *from)
     return whole;
 }
 
+/* When the system took a datagram in, nanoseconds of wall time; 0: it does not say (SO_TIMESTAMPNS). */
+static int64_t
+came_ns(struct msghdr *header)
+{
+    struct cmsghdr *part;
+
+    for (part = CMSG_FIRSTHDR(header); part != NULL; part = CMSG_NXTHDR(header, part)) {
+        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_TIMESTAMPNS &&
+            part->cmsg_len >= CMSG_LEN(sizeof(struct timespec))) {
+            struct timespec at;
+            memcpy(&at, CMSG_DATA(part), sizeof at);
+            return (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
+        }
+    }
+    return 0;
+}
+
+/* Does it begin something? Its sender repeats it when he hears nothing (RFC 3261 17.1). */
+static int
+begins_something(const char *data, unsigned size)
+{
+    static const char *const methods[] = {"REGISTER ", "INVITE ", "OPTIONS ", "MESSAGE ", "SUBSCRIBE ", "PUBLISH "};
+    size_t i;
+
+    for (i = 0; i < sizeof methods / sizeof *methods; i++) {
+        size_t length = strlen(methods[i]);
+        if (size >= length && memcmp(data, methods[i], length) == 0)
+            return 1;
+    }
+    return 0;
+}
+
 PyDoc_STRVAR(receive_doc,
-             "receive(fd: int) -> list[tuple[bytes, tuple[str, int]]]\n\n"
-             "What waits at a socket, BATCH datagrams at most, each with its sender; empty: nothing waits.\n\n"
+             "receive(fd: int, wait_ns: int) -> tuple[list[tuple[bytes, tuple[str, int]]], int]\n\n"
+             "What waits at a socket, BATCH datagrams at most, each with its sender.\n\n"
+             ":param wait_ns: requests that begin something and have waited longer are thrown away. That needs\n"
+             "    SO_TIMESTAMPNS of the socket; 0: none are.\n"
+             ":return: the datagrams, and how many were thrown away; ([], 0): nothing waits.\n"
              ":raise OSError: as recvfrom.");
 
 static PyObject *
-receive(PyObject *self, PyObject *arg)
+receive(PyObject *self, PyObject *args)
 {
     struct mmsghdr headers[BATCH];
     struct iovec parts[BATCH];
     Address from[BATCH];
-    int fd = PyObject_AsFileDescriptor(arg), count, i;
+    Control controls[BATCH];
+    int fd, count, i;
+    long stale = 0;
+    long long wait_ns;
+    int64_t oldest_ns = 0;
     PyObject *all;
 
-    if (fd < 0)
+    if (!PyArg_ParseTuple(args, "iL", &fd, &wait_ns))
         return NULL;
     if (buffers == NULL && (buffers = PyMem_RawMalloc((size_t)BATCH * STRIDE)) == NULL)
         return PyErr_NoMemory();
@@ -109,24 +154,40 @@ receive(PyObject *self, PyObject *arg)
         headers[i].msg_hdr.msg_namelen = sizeof from[i];
         headers[i].msg_hdr.msg_iov = &parts[i];
         headers[i].msg_hdr.msg_iovlen = 1;
+        if (wait_ns > 0) {
+            headers[i].msg_hdr.msg_control = &controls[i];
+            headers[i].msg_hdr.msg_controllen = sizeof controls[i];
+        }
     }
-    count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT, NULL);
-    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-        count = 0;
-    if (count < 0)
+    do {
+        count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT, NULL);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
         return PyErr_SetFromErrno(PyExc_OSError);
+    if (wait_ns > 0 && count > 0) {
+        struct timespec now;
+        if (clock_gettime(CLOCK_REALTIME, &now) == 0)
+            oldest_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - wait_ns;
+    }
     all = PyList_New(0);
     for (i = 0; all != NULL && i < count; i++) {
         PyObject *one;
         int family = from[i].any.sa_family;
         if (family != AF_INET && family != AF_INET6)
             continue;
+        if (oldest_ns > 0) {
+            int64_t at_ns = came_ns(&headers[i].msg_hdr);
+            if (at_ns > 0 && at_ns < oldest_ns && begins_something(parts[i].iov_base, headers[i].msg_len)) {
+                stale++;
+                continue;
+            }
+        }
         one = received(parts[i].iov_base, headers[i].msg_len, &from[i]);
         if (one == NULL || PyList_Append(all, one) < 0)
             Py_CLEAR(all);
         Py_XDECREF(one);
     }
-    return all;
+    return all == NULL ? NULL : Py_BuildValue("(Nl)", all, stale);
 }
 
 /* The address to send to. 0, or an errno. */
@@ -256,7 +317,7 @@ failed:
 }
 
 static PyMethodDef functions[] = {
-    {"receive", receive, METH_O, receive_doc},
+    {"receive", receive, METH_VARARGS, receive_doc},
     {"send", send_all, METH_VARARGS, send_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -60,6 +60,12 @@ class LimitsConfig(Section):
     forks: int = setting(32, "contacts rung at a time by one call", least=1)
     routes: int = setting(16, "routes tried by one call", least=1)
     registrations: int = setting(500_000, "registered contacts in all", least=1)
+    udp_wait_s: float = setting(
+        0.3,
+        "a request over UDP that begins something and waited longer at our socket is thrown away: its sender "
+        "repeats it after 0.5 s (RFC 3261 T1), and that one is answered in time; 0: none is",
+        least=0,
+    )
     connections: int = setting(10_000, "TCP and TLS connections", least=1)
     connections_per_address: int = setting(100, "TCP and TLS connections from one address", least=1)
     connection_buffer_bytes: int = setting(

@@ -253,6 +253,7 @@ class TransportTable:
             "datagrams": sum(one.received for one in udp),
             "received_bytes": sum(one.received_bytes for one in udp) + self.connections.received_bytes,
             "sent_bytes": sum(one.sent_bytes for one in udp) + self.connections.sent_bytes,
+            "stale": sum(one.stale for one in udp),
             "keepalives": sum(one.keepalives for one in udp),
             "refused": sum(one.refused for one in udp),
             "malformed": self.report.garbage,

@@ -155,6 +155,8 @@ class DatagramTransport(sip.Base):
         self.sent_bytes = 0  #: of all messages
         self.keepalives = 0
         self.refused = 0  #: datagrams the guard did not admit
+        self.stale = 0  #: requests thrown away because they had waited too long at the socket
+        self.wait_ns = int(limits.udp_wait_s * 1e9)  #: what is too long; 0: nothing is
 
     # ------------------------------------------------------------ as a Twisted protocol
 

@@ -6,6 +6,7 @@ What waits at the socket is taken at once, and what is sent meanwhile leaves at 
 
 import errno
 import socket
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket
@@ -17,6 +18,8 @@ from mizu.sip.transport.udp import MAX_DATAGRAM_BYTES, CannotListen, DatagramTra
 
 #: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
 _FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
+#: ``SO_TIMESTAMPNS`` of Linux: each datagram says when it came.
+_TIMESTAMP = 35
 
 #: So many batches are taken in one turn of the reactor.
 BATCHES = 4
@@ -40,14 +43,17 @@ class BatchPort(Port):
         number is bounded, so that a flood on one listener leaves the others and the timers their turn.
         """
         sock: socket.socket = self.socket
+        protocol = self.protocol
         for _ in range(BATCHES):
             try:
-                batch = _compiled.receive(sock.fileno())
+                batch, stale = _compiled.receive(sock.fileno(), protocol.wait_ns)
             except OSError as error:
                 if error.errno in _REFUSED:
                     return
                 raise
-            if not batch:
+            if stale:
+                protocol.stale += stale
+            elif not batch:
                 return
             self._handle(batch)
             if not self.connected:  # closed meanwhile
@@ -68,12 +74,16 @@ class BatchPort(Port):
 
 
 def _adopt(
-    reactor: IReactorSocket, fd: int, family: socket.AddressFamily, protocol: DatagramTransport
+    reactor: IReactorSocket, sock: socket.socket, family: socket.AddressFamily, protocol: DatagramTransport
 ) -> None:
     """Let the reactor read a bound socket (a copy of it)."""
+    fd = sock.fileno()
     if _compiled is None or not IReactorFDSet.providedBy(reactor):
         reactor.adoptDatagramPort(fd, family, protocol, MAX_DATAGRAM_BYTES)
         return
+    if protocol.wait_ns:
+        with suppress(OSError):  # without it nothing is too old
+            sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
     port: Any = BatchPort._fromListeningDescriptor(  # type: ignore[no-untyped-call]
         reactor, fd, family, protocol, MAX_DATAGRAM_BYTES
     )
@@ -110,7 +120,7 @@ def open_udp(
             _set_buffers(sock, buffer_bytes)
             sock.setblocking(False)
             sock.bind((host, port))
-            _adopt(reactor, sock.fileno(), kind, protocol)
+            _adopt(reactor, sock, kind, protocol)
     except (OSError, OverflowError) as error:
         raise CannotListen(f"udp:{host}:{port}: {reason_of(error)}") from error
 

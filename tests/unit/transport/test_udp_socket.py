@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -320,3 +321,47 @@ def test_without_the_compiled_part_twisted_reads_the_socket(monkeypatch, sink, g
     transport = DatagramTransport(sink, guard, limits, report, lambda host, port, peer: (host, port))
     open_udp(Reactor(), transport, "127.0.0.1", 0, buffer_bytes=65_536)
     assert asked == [(socket.AF_INET, transport, 65_535)]
+
+
+@needs_compiled
+def test_requests_that_waited_too_long_are_thrown_away_and_nothing_else(listener, phone, sink, options):
+    """
+    Their senders are about to repeat them, so they lose nothing; answering them would be work for nobody.
+    What belongs to a call that is up, and every response, is handled however old it is.
+    """
+    port, transport = listener()
+    transport.wait_ns = 20_000_000
+    sock, to = phone(), ("127.0.0.1", transport.port)
+    for start in ("BYE", "ACK", "REGISTER", "INVITE", "MESSAGE", "SUBSCRIBE", "PUBLISH"):
+        sock.sendto(options(call_id=f"old-{start}", method=start), to)
+    ringing = options(call_id="old-180").replace(
+        b"OPTIONS sip:echo@127.0.0.1 SIP/2.0", b"SIP/2.0 180 Ringing", 1
+    )
+    assert ringing.startswith(b"SIP/2.0 180")
+    sock.sendto(ringing, to)
+    time.sleep(0.05)
+    sock.sendto(options(call_id="young"), to)
+    port.doRead()
+    assert [m.call_id for m in sink.messages] == ["old-BYE", "old-ACK", "old-180", "young"]
+    assert transport.stale == 5
+    transport.wait_ns = 0
+    sock.sendto(options(call_id="old-OPTIONS"), to)
+    time.sleep(0.05)
+    port.doRead()
+    assert [m.call_id for m in sink.messages][4:] == ["old-OPTIONS"]
+    assert transport.stale == 5
+
+
+@needs_compiled
+def test_the_young_behind_many_old_ones_are_found_in_the_same_turn(listener, phone, sink, options):
+    """A batch of nothing but old requests does not end the reading."""
+    port, transport = listener()
+    transport.wait_ns = 20_000_000
+    sock, to = phone(), ("127.0.0.1", transport.port)
+    for n in range(native.datagrams.BATCH):
+        sock.sendto(options(call_id=f"old-{n}"), to)
+    time.sleep(0.05)
+    sock.sendto(options(call_id="young"), to)
+    port.doRead()
+    assert [m.call_id for m in sink.messages] == ["young"]
+    assert transport.stale == native.datagrams.BATCH
