@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import flood, inprocess, load, scale
+from bench import flood, inprocess, load, scale, timing
 from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_injection
 
 #: First rate tried, by peer and work.
@@ -22,7 +22,9 @@ START = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", choices=["compare", "rate", "latency", "memory", "profile", "held", "scale"])
+    parser.add_argument(
+        "what", choices=["compare", "rate", "latency", "memory", "profile", "held", "scale", "timing"]
+    )
     parser.add_argument("--peers", default="mizu,kamailio,sippy")
     parser.add_argument(
         "--works", default="w1,w2,w3", help="w1 OPTIONS, w2 digest REGISTER, w3 digest call, w5 floods"
@@ -31,7 +33,12 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=int, default=200, help="of rate, latency, memory and scale, per second"
     )
-    parser.add_argument("--count", type=int, default=2_000, help="held calls or registrations of memory")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=2_000,
+        help="held calls or registrations of memory, answers of each kind of timing",
+    )
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--server-cpu", default="0", help="processor of the server and of PostgreSQL")
@@ -56,6 +63,10 @@ def main() -> None:
                 )
             elif work != "w1":
                 load.record(options.out, inprocess.held(work, options.scratch, options.count))
+        return
+    if options.what == "timing":
+        for row in timing.measure(options.scratch, options.count, options.server_cpu):
+            load.record(options.out, row)
         return
     print(f"{load.sipp_version()}, {load.processors()} processors", flush=True)
     users = write_injection(options.scratch / "users.csv", options.users)

@@ -23,10 +23,23 @@ Found = tuple[Account, Mapping[str, str]]
 _COLUMNS = """id, username, type, enabled AND NOT suspended AND NOT is_template AND (parent_id IS NULL OR
  account_ancestors_enabled(parent_id)), parent_id, auth_type, can_dial, display_name, caller_number,
  max_contacts, trusted_identity, fix_nat, version"""
+#: For a look-up. In the place of an account that does not exist there is one with id 0, as much to make, to
+#: send and to read, so that the time of the answer does not tell which usernames there are. Two owners are
+#: joined, because the function for any number of them takes as long as all the rest.
+_FOUND = f"""coalesce(a.id, 0), w.username, coalesce(a.type, 0), coalesce(a.enabled AND NOT a.suspended
+ AND NOT a.is_template AND coalesce(p.enabled AND NOT p.suspended, true)
+ AND coalesce(g.enabled AND NOT g.suspended, true)
+ AND (g.parent_id IS NULL OR account_ancestors_enabled(g.parent_id)), false), a.parent_id,
+ coalesce(a.auth_type, {int(AuthType.DIGEST)}), coalesce(a.can_dial, false), coalesce(a.display_name, ''),
+ coalesce(a.caller_number, ''), coalesce(a.max_contacts, 0), coalesce(a.trusted_identity, false),
+ coalesce(a.fix_nat, false), coalesce(a.version, 0),
+ CASE WHEN a.id IS NULL THEN '{"0" * 32}' ELSE a.ha1_md5 END,
+ CASE WHEN a.id IS NULL THEN '{"0" * 64}' ELSE a.ha1_sha256 END"""
 #: Run on each connection that looks accounts up.
 PREPARE = (
     f"""PREPARE account_find (text[]) AS
-SELECT {_COLUMNS}, ha1_md5, ha1_sha256 FROM account WHERE username = ANY ($1)""",
+SELECT {_FOUND} FROM unnest($1) w (username) LEFT JOIN account a ON a.username = w.username
+LEFT JOIN account p ON p.id = a.parent_id LEFT JOIN account g ON g.id = p.parent_id""",
 )
 _FIND = "EXECUTE account_find (%s)"
 _LIST = f"""SELECT {_COLUMNS} FROM account WHERE username LIKE %(pattern)s AND username > %(after)s
@@ -132,10 +145,10 @@ class PostgresAccountStore:
         self._flights += 1
 
         def deliver(rows: list[tuple[Any, ...]]) -> None:
-            found = {row[1]: (account_of(row), _ha1_of(row)) for row in rows}
-            for name, waiters in batch.items():
-                for waiter in waiters:
-                    waiter.callback(found.get(name))
+            for row in rows:
+                found = (account_of(row), _ha1_of(row))
+                for waiter in batch[row[1]]:
+                    waiter.callback(found if row[0] else None)
 
         def refuse(failure: Any) -> None:
             for waiters in batch.values():

@@ -130,6 +130,22 @@ async def test_what_stops_an_ancestor_stops_everything_below(accounts, field):
     assert [(await accounts.find(name))[0].enabled for name in ("top", "middle", "phone")] == [False] * 3
 
 
+@pytest.mark.parametrize("level", range(5))
+async def test_however_far_above_what_stops_it_is(accounts, level):
+    """Every owner of a chain counts, and once it is well again so is what is below."""
+    names = [f"level{number}" for number in range(5)]
+    parent = {}
+    for name in names:
+        parent = {"parent_id": (await accounts.add(name, HA1, parent)).id}
+    await accounts.add("phone", HA1, parent)
+    assert (await accounts.find("phone"))[0].enabled
+    await accounts.change(names[level], None, {"enabled": False})
+    found = [(await accounts.find(name))[0].enabled for name in (*names, "phone")]
+    assert found == [number < level for number in range(5)] + [False]
+    await accounts.change(names[level], None, {"enabled": True})
+    assert (await accounts.find("phone"))[0].enabled
+
+
 async def test_the_tree_has_no_cycle(accounts):
     """An account cannot be moved below itself; an unknown parent is refused."""
     top = await accounts.add("top", HA1, {})

@@ -1,10 +1,14 @@
 """Who sends this request: challenges, digests, the cache of answers, and what outsiders may not find out."""
 
+from collections import Counter
 from collections.abc import Callable
+from hashlib import md5
+from itertools import count
 from typing import Any
 
 import pytest
-from twisted.internet.defer import ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.task import Clock
 from zope.interface import directlyProvides
 
 from mizu.auth.interfaces import IByUsername
@@ -14,9 +18,10 @@ from mizu.auth.rules import RuleIndex
 from mizu.auth.store_backend import StoreBackend
 from mizu.errors import CallRefused, StoreBusy
 from mizu.interfaces import IAuthBackend
-from mizu.model import Account, AuthAnswer, AuthRule, AuthType
-from mizu.sip.digest import NonceCounts, NonceSigner, answer_challenge
+from mizu.model import Account, AuthAnswer, AuthQuery, AuthRule, AuthType
+from mizu.sip.digest import ALGORITHMS, NonceCounts, NonceSigner, answer_challenge
 from mizu.sip.message import Request
+from mizu.store.accounts import PostgresAccountStore
 from mizu.testing import FakeClock
 from mizu.testing.auth import FakeAccountStore, FakeAuthBackend, MemoryAuthRules, all_ha1, result_now
 
@@ -49,6 +54,7 @@ class Setting:
         self.clock = options.pop("clock", None) or FakeClock()
         self.failures: list[tuple[str, str]] = []
         self.flow = PhoneFlow()
+        self.branches = count()
         options.setdefault("algorithms", ["MD5"])
         self.authorizer = Authorizer(
             [(f"b{number}", backend) for number, backend in enumerate(backends)],
@@ -64,7 +70,7 @@ class Setting:
         self, method: str = "REGISTER", uri: str = "sip:mizu.test", user: str = "alice", **headers: str
     ) -> Request:
         fields = [
-            ("Via", "SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKx"),
+            ("Via", f"SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK{next(self.branches)}"),
             ("From", f"<sip:{user}@mizu.test>;tag=1"),
             ("To", f"<sip:{user}@mizu.test>"),
             ("Call-ID", "c"),
@@ -335,6 +341,89 @@ def test_C6_unknown_wrong_and_disabled_look_the_same(
     )
     assert at.failures == [(username, code)]
     assert accounts.asked == [username]
+
+
+class Steps:
+    """A login over the account store as it is, which counts what is done for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count: Counter[str] = Counter()
+        clock, rules = FakeClock(), MemoryAuthRules(AuthRule("trunk", AuthType.IP, ("198.51.100.1",)))
+        self.feed = RuleFeed(rules, RuleIndex(), clock=clock, resolve=lambda name: succeed([]))
+        result_now(self.feed.prepare())
+        accounts = PostgresAccountStore(self, self, 100, Clock())  # type: ignore[arg-type]
+        self.backend = StoreBackend(accounts, feed=self.feed)
+        self.at = Setting(self, clock=clock, may_log_in=self.may_log_in)
+        self._monkeypatch = monkeypatch
+        self.rows = [
+            (
+                1,
+                name,
+                0,
+                enabled,
+                None,
+                4,
+                True,
+                "",
+                "",
+                1,
+                False,
+                False,
+                1,
+                all_ha1(name, "secret")["MD5"],
+                None,
+            )
+            for name, enabled in (("alice", True), ("carol", False))
+        ]
+        self.rows.append(
+            (0, "nobody", 0, False, None, 4, False, "", "", 0, False, False, 0, "0" * 32, "0" * 64)
+        )
+
+    def query(self, sql: str, params: Any = None) -> Deferred[list[tuple[Any, ...]]]:
+        """The database: alice, and carol, who is disabled."""
+        self.count["statements"] += 1
+        return succeed([row for row in self.rows if row[1] in params[0]])
+
+    def find(self, query: AuthQuery) -> Any:
+        """The backend."""
+        self.count["questions"] += 1
+        return self.backend.find(query)
+
+    def may_log_in(self, flow: Any, username: str) -> bool:
+        """The guard."""
+        self.count["turns"] += 1
+        return True
+
+    def hashed(self, data: bytes) -> Any:
+        """Digest."""
+        self.count["hashes"] += 1
+        return md5(data, usedforsecurity=False)
+
+    def fail(self, username: str, password: str, times: int) -> dict[str, int]:
+        """Log in wrongly. :return: what that took."""
+        challenge = self.at.challenge()
+        requests = [
+            self.at.request(
+                Authorization=self.at.credentials(challenge, username=username, password=password)
+            )
+            for _ in range(times)
+        ]
+        self.count.clear()
+        with self._monkeypatch.context() as patch:
+            patch.setitem(ALGORITHMS, "MD5", self.hashed)
+            for request in requests:
+                assert isinstance(self.at.decide(request), Challenge)
+        return dict(self.count)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_C6_every_failed_login_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """As many hashes, questions to the backend, statements and turns, whoever is claimed."""
+    tried = (("nobody", "secret"), ("alice", "wrong"), ("carol", "secret"), ("carol", "wrong"))
+    taken = [Steps(monkeypatch).fail(username, password, times) for username, password in tried]
+    assert taken == [taken[0]] * len(tried)
+    assert [taken[0][what] for what in ("turns", "questions", "statements")] == [times] * 3
+    assert taken[0]["hashes"] % times == 0
 
 
 def test_C6_a_secret_of_another_algorithm_is_a_wrong_password(accounts: FakeAccountStore) -> None:

@@ -31,13 +31,30 @@ class FakePool:
         """End the oldest query."""
         names, done = self.open.pop(0)
         if error is None:
-            done.callback([row(name) for name in names if int(name) % 2])
+            done.callback([row(name) for name in names])
         else:
             done.errback(error)
 
 
 def row(name: str) -> tuple[Any, ...]:
-    return (int(name), name, 0, True, None, 4, True, "", "", 1, False, False, 1, "ha1" + name, None)
+    """As the database gives it: with id 0 where there is no account."""
+    return (
+        int(name) if int(name) % 2 else 0,
+        name,
+        0,
+        True,
+        None,
+        4,
+        True,
+        "",
+        "",
+        1,
+        False,
+        False,
+        1,
+        "ha1" + name,
+        None,
+    )
 
 
 class World:
