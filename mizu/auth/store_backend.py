@@ -1,6 +1,7 @@
 """The built-in authorization backend: the account store, every ``auth_type``."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from zope.interface import alsoProvides, implementer
 
@@ -9,8 +10,21 @@ from mizu.auth.rule_feed import RuleFeed
 from mizu.auth.rules import BOTH
 from mizu.interfaces import IAccountStore, IAuthBackend
 from mizu.model import Account, AuthAnswer, AuthQuery, AuthType
+from mizu.settings import setting
 
 BY_DISPLAY = 3  #: of the option ``parsesipdisplayname``
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBackendSettings:
+    """Of ``type = "store"``."""
+
+    cache_s: float = setting(
+        300.0, "an answer may be used again for so long; a change ends it at once", least=0
+    )
+    rules_max: int = setting(
+        200_000, "accounts with another auth_type than 4, kept in memory; more are unknown", least=1
+    )
 
 
 def _never() -> bool:

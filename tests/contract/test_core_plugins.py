@@ -1,5 +1,7 @@
 """The built-in plugins keep the contracts that third parties are held to."""
 
+import subprocess
+import sys
 from typing import ClassVar
 
 import pytest
@@ -28,7 +30,7 @@ class TestStoreBackend(AuthBackendContract):
     """What the factory makes of default settings."""
 
     def make_backend(self):
-        return mizu_core.store_backend.build(mizu_core.StoreBackendSettings(), plugin_services())
+        return mizu_core.store_backend.build(mizu_core.store_backend.settings(), plugin_services())
 
 
 class TestLocalFactory(RouterFactoryContract):
@@ -190,3 +192,11 @@ class TestIpBackend(AuthBackendContract):
         here = {"source_host": "203.0.113.1", "has_credentials": False}
         assert result_now(backend.find(auth_query("bob", **here))).account.username == "bob"
         assert result_now(backend.find(auth_query("carol", **here))) is None
+
+
+def test_asking_which_plugins_there_are_imports_no_more_than_contracts():
+    """Whoever looks for any plugin imports ours."""
+    code = "import sys, mizu.plugins.mizu_core; print(*[name for name in sys.modules if name.startswith('mizu')])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    contracts = {"mizu", "mizu.interfaces", "mizu.model", "mizu.plugins", "mizu.plugins.mizu_core"}
+    assert set(found.split()) <= contracts
