@@ -178,7 +178,7 @@ typedef struct {
     Py_ssize_t offsets[SLOTS_MAX];
 } Class;
 
-static Class request_class, response_class, via_class, cseq_class, address_class;
+static Class request_class, response_class, via_class, cseq_class, address_class, credentials_class;
 
 typedef struct {
     Py_ssize_t method, uri, fields, first, body, via, cseq;
@@ -188,6 +188,9 @@ static MessageSlots of_request, of_response;
 static struct { Py_ssize_t proto, host, port, params, text; } of_via;
 static struct { Py_ssize_t number, method; } of_cseq;
 static struct { Py_ssize_t display, params, uri_text; } of_address;
+static struct {
+    Py_ssize_t algorithm, cnonce, nc, nc_text, nonce, qop, realm, response, uri, username;
+} of_credentials;
 #define SLOT(object, offset) (*(PyObject **)((char *)(object) + (offset)))
 
 /* Takes the reference. */
@@ -323,6 +326,18 @@ static const struct {
     {"address",
      &address_class,
      {{"display", &of_address.display}, {"params", &of_address.params}, {"uri_text", &of_address.uri_text}}},
+    {"credentials",
+     &credentials_class,
+     {{"algorithm", &of_credentials.algorithm},
+      {"cnonce", &of_credentials.cnonce},
+      {"nc", &of_credentials.nc},
+      {"nc_text", &of_credentials.nc_text},
+      {"nonce", &of_credentials.nonce},
+      {"qop", &of_credentials.qop},
+      {"realm", &of_credentials.realm},
+      {"response", &of_credentials.response},
+      {"uri", &of_credentials.uri},
+      {"username", &of_credentials.username}}},
 };
 
 PyDoc_STRVAR(bind_doc,
@@ -1411,6 +1426,51 @@ address(PyObject *self, PyObject *value)
     return made;
 }
 
+PyDoc_STRVAR(plain_sip_uri_doc,
+             "plain_sip_uri(text: str) -> bool\n\n"
+             "As the regular expression of that name in mizu.sip.uri.");
+
+static PyObject *
+plain_sip_uri(PyObject *self, PyObject *value)
+{
+    const char *p, *end, *begin;
+    Py_ssize_t n;
+
+    if (!plain_ascii(value))
+        Py_RETURN_FALSE;
+    p = ascii(value, &n);
+    end = p + n;
+    if (n < 7 || memcmp(p, "sip:", 4) != 0)
+        Py_RETURN_FALSE;
+    p += 4;
+    for (begin = p; p < end && ((kind_of[(unsigned char)*p] & HOST) || *p == '+'); p++)
+        ;
+    if (p == begin || p == end || *p != '@')
+        Py_RETURN_FALSE;
+    for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & HOST) && *p != '_'; p++)
+        ;
+    if (p == begin || !(kind_of[(unsigned char)*begin] & (LETTER | DIGIT)) ||
+        !(kind_of[(unsigned char)p[-1]] & (LETTER | DIGIT)))
+        Py_RETURN_FALSE;
+    if (p < end && *p == ':') {
+        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & DIGIT); p++)
+            ;
+        if (p == begin || p - begin > 4)
+            Py_RETURN_FALSE;
+    }
+    if (p < end && *p == ';') {
+        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & LETTER); p++)
+            ;
+        if (p == begin || p == end || *p != '=')
+            Py_RETURN_FALSE;
+        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & (LETTER | DIGIT)); p++)
+            ;
+        if (p == begin)
+            Py_RETURN_FALSE;
+    }
+    return PyBool_FromLong(p == end);
+}
+
 /* ------------------------------------------------------------------ digest */
 
 #define DIGEST_CHARS 4096
@@ -1518,6 +1578,273 @@ digest_parameters(PyObject *self, PyObject *value)
     return found;
 }
 
+static PyObject *s_username, *s_realm, *s_nonce, *s_uri, *s_response, *s_algorithm, *s_qop, *s_nc, *s_cnonce;
+static PyObject *s_md5, *s_sha256, *s_empty;
+
+/* A quoted string without its backslashes. */
+static PyObject *
+unescaped(PyObject *text)
+{
+    Py_ssize_t n, i;
+    const char *p = ascii(text, &n);
+    char *made, *out;
+    PyObject *result;
+
+    if (memchr(p, '\\', (size_t)n) == NULL)
+        return Py_NewRef(text);
+    made = out = PyMem_Malloc((size_t)n);
+    if (made == NULL)
+        return PyErr_NoMemory();
+    for (i = 0; i < n; i++) {
+        if (p[i] == '\\' && i + 1 < n)
+            i++;
+        *out++ = p[i];
+    }
+    result = new_ascii(made, out - made);
+    PyMem_Free(made);
+    return result;
+}
+
+static PyObject *
+canonical_algorithm(PyObject *text)
+{
+    Py_ssize_t n, i;
+    const char *p = ascii(text, &n), *wanted = n == 3 ? "md5" : n == 7 ? "sha-256" : NULL;
+
+    for (i = 0; wanted != NULL && i < n; i++)
+        if (lower(p[i]) != wanted[i])
+            wanted = NULL;
+    return Py_NewRef(wanted == NULL ? text : n == 3 ? s_md5 : s_sha256);
+}
+
+/* The number of eight hexadecimal digits; 0: it is none. */
+static PyObject *
+nonce_count(PyObject *text)
+{
+    Py_ssize_t n, i;
+    const char *p = ascii(text, &n);
+    unsigned long number = 0;
+
+    if (n == 8 && all_of(p, n, HEX))
+        for (i = 0; i < n; i++)
+            number = number << 4 | (unsigned long)(p[i] <= '9' ? p[i] - '0' : lower(p[i]) - 'a' + 10);
+    return PyLong_FromUnsignedLong(number);
+}
+
+PyDoc_STRVAR(credentials_doc,
+             "credentials(value: str) -> Credentials | None\n\n"
+             "As mizu.sip.digest.parse_credentials, of an ASCII text.\n\n"
+             ":raise ValueError: it is not ASCII.");
+
+static PyObject *
+credentials(PyObject *self, PyObject *value)
+{
+    PyObject *found = digest_parameters(self, value), *made;
+    /* what must be there, then what need not */
+    PyObject *const keys[] = {s_username, s_realm, s_nonce, s_uri, s_response, s_algorithm, s_qop, s_nc, s_cnonce};
+    const Py_ssize_t at[] = {of_credentials.username, of_credentials.realm,     of_credentials.nonce,
+                             of_credentials.uri,      of_credentials.response,  of_credentials.algorithm,
+                             of_credentials.qop,      of_credentials.nc_text,   of_credentials.cnonce};
+    int i;
+
+    if (found == NULL || found == Py_None)
+        return found;
+    made = new_object(&credentials_class);
+    for (i = 0; made != NULL && i < 9; i++) {
+        PyObject *text = PyDict_GetItemWithError(found, keys[i]), *kept;
+        if (text == NULL && (i < 5 || PyErr_Occurred()))
+            kept = NULL;
+        else if (text == NULL)
+            kept = Py_NewRef(i == 5 ? s_md5 : s_empty);
+        else
+            kept = i < 2 ? unescaped(text) : i == 5 ? canonical_algorithm(text) : Py_NewRef(text);
+        if (kept == NULL)
+            Py_CLEAR(made);
+        else
+            put(made, at[i], kept);
+    }
+    Py_DECREF(found);
+    if (made != NULL) {
+        PyObject *count = nonce_count(SLOT(made, of_credentials.nc_text));
+        if (count == NULL)
+            Py_CLEAR(made);
+        else
+            put(made, of_credentials.nc, count);
+    }
+    if (made == NULL && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    return made;
+}
+
+/* MD5 (RFC 1321). */
+typedef struct {
+    uint32_t state[4];
+    uint64_t size;
+    unsigned char block[64];
+} Md5;
+
+static const uint32_t md5_table[64] = {
+    0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
+    0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
+    0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
+    0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
+    0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
+    0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
+    0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
+    0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391,
+};
+static const unsigned char md5_turns[4][4] = {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
+
+static void
+md5_block(Md5 *md5)
+{
+    uint32_t word[16], a = md5->state[0], b = md5->state[1], c = md5->state[2], d = md5->state[3];
+    int i;
+
+    for (i = 0; i < 16; i++)
+        word[i] = (uint32_t)md5->block[4 * i] | (uint32_t)md5->block[4 * i + 1] << 8 |
+                  (uint32_t)md5->block[4 * i + 2] << 16 | (uint32_t)md5->block[4 * i + 3] << 24;
+    for (i = 0; i < 64; i++) {
+        uint32_t mixed, turned;
+        int which, turn = md5_turns[i >> 4][i & 3];
+        if (i < 16) {
+            mixed = (b & c) | (~b & d);
+            which = i;
+        } else if (i < 32) {
+            mixed = (d & b) | (~d & c);
+            which = (5 * i + 1) & 15;
+        } else if (i < 48) {
+            mixed = b ^ c ^ d;
+            which = (3 * i + 5) & 15;
+        } else {
+            mixed = c ^ (b | ~d);
+            which = (7 * i) & 15;
+        }
+        turned = a + mixed + md5_table[i] + word[which];
+        a = d;
+        d = c;
+        c = b;
+        b += turned << turn | turned >> (32 - turn);
+    }
+    md5->state[0] += a;
+    md5->state[1] += b;
+    md5->state[2] += c;
+    md5->state[3] += d;
+}
+
+static void
+md5_begin(Md5 *md5)
+{
+    md5->state[0] = 0x67452301;
+    md5->state[1] = 0xefcdab89;
+    md5->state[2] = 0x98badcfe;
+    md5->state[3] = 0x10325476;
+    md5->size = 0;
+}
+
+static void
+md5_add(Md5 *md5, const char *p, Py_ssize_t n)
+{
+    while (n > 0) {
+        Py_ssize_t at = (Py_ssize_t)(md5->size & 63), piece = n < 64 - at ? n : 64 - at;
+        memcpy(md5->block + at, p, (size_t)piece);
+        md5->size += (uint64_t)piece;
+        p += piece;
+        n -= piece;
+        if ((md5->size & 63) == 0)
+            md5_block(md5);
+    }
+}
+
+static void
+md5_hex(Md5 *md5, char out[32])
+{
+    static const char padding[64] = {(char)0x80};
+    uint64_t bits = md5->size * 8;
+    char size[8];
+    int i;
+
+    md5_add(md5, padding, 1 + (Py_ssize_t)((119 - (md5->size & 63)) & 63));
+    for (i = 0; i < 8; i++)
+        size[i] = (char)(unsigned char)(bits >> (8 * i));
+    md5_add(md5, size, 8);
+    for (i = 0; i < 16; i++) {
+        unsigned byte = md5->state[i >> 2] >> (8 * (i & 3)) & 255;
+        out[2 * i] = "0123456789abcdef"[byte >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[byte & 15];
+    }
+}
+
+static void
+md5_text(Md5 *md5, PyObject *text)
+{
+    Py_ssize_t n;
+    const char *p = ascii(text, &n);
+
+    md5_add(md5, p, n);
+}
+
+PyDoc_STRVAR(check_md5_doc,
+             "check_md5(credentials: Credentials, method: str, ha1_hex: str) -> bool | None\n\n"
+             "As mizu.sip.digest.check, for MD5 and ASCII; None: it is something else. The time that it takes does not\n"
+             "depend on where the two differ.");
+
+static PyObject *
+check_md5(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *nonce, *nc_text, *cnonce, *qop, *uri, *response, *algorithm;
+    char ha2[32], wanted[32];
+    const char *given;
+    unsigned differ = 0;
+    Py_ssize_t n;
+    Md5 md5;
+    int i;
+
+    if (nargs != 3 || credentials_class.type == NULL || !Py_IS_TYPE(args[0], credentials_class.type))
+        Py_RETURN_NONE;
+    nonce = SLOT(args[0], of_credentials.nonce);
+    nc_text = SLOT(args[0], of_credentials.nc_text);
+    cnonce = SLOT(args[0], of_credentials.cnonce);
+    qop = SLOT(args[0], of_credentials.qop);
+    uri = SLOT(args[0], of_credentials.uri);
+    response = SLOT(args[0], of_credentials.response);
+    algorithm = SLOT(args[0], of_credentials.algorithm);
+    if (nonce == NULL || nc_text == NULL || cnonce == NULL || qop == NULL || uri == NULL || response == NULL ||
+        algorithm == NULL || !plain_ascii(nonce) || !plain_ascii(nc_text) || !plain_ascii(cnonce) ||
+        !plain_ascii(qop) || !plain_ascii(uri) || !plain_ascii(response) || !plain_ascii(algorithm) ||
+        !plain_ascii(args[1]) || !plain_ascii(args[2]))
+        Py_RETURN_NONE;
+    given = ascii(algorithm, &n);
+    if (!is_text(given, n, "MD5"))
+        Py_RETURN_NONE;
+    md5_begin(&md5);
+    md5_text(&md5, args[1]);
+    md5_add(&md5, ":", 1);
+    md5_text(&md5, uri);
+    md5_hex(&md5, ha2);
+    md5_begin(&md5);
+    md5_text(&md5, args[2]);
+    md5_add(&md5, ":", 1);
+    md5_text(&md5, nonce);
+    if (PyUnicode_GET_LENGTH(qop) > 0) {
+        md5_add(&md5, ":", 1);
+        md5_text(&md5, nc_text);
+        md5_add(&md5, ":", 1);
+        md5_text(&md5, cnonce);
+        md5_add(&md5, ":", 1);
+        md5_text(&md5, qop);
+    }
+    md5_add(&md5, ":", 1);
+    md5_add(&md5, ha2, 32);
+    md5_hex(&md5, wanted);
+    given = ascii(response, &n);
+    if (n != 32)
+        Py_RETURN_FALSE;
+    for (i = 0; i < 32; i++)
+        differ |= (unsigned)(unsigned char)wanted[i] ^ (unsigned)(unsigned char)lower(given[i]);
+    return PyBool_FromLong(differ == 0);
+}
+
 /* ------------------------------------------------------------------ the module */
 
 static PyMethodDef functions[] = {
@@ -1525,9 +1852,12 @@ static PyMethodDef functions[] = {
     {"answer", (PyCFunction)(void (*)(void))answer, METH_FASTCALL, answer_doc},
     {"bind", bind, METH_VARARGS, bind_doc},
     {"bind_names", bind_names, METH_VARARGS, bind_names_doc},
+    {"check_md5", (PyCFunction)(void (*)(void))check_md5, METH_FASTCALL, check_md5_doc},
+    {"credentials", credentials, METH_O, credentials_doc},
     {"digest_parameters", digest_parameters, METH_O, digest_parameters_doc},
     {"forward", (PyCFunction)(void (*)(void))forward, METH_FASTCALL, forward_doc},
     {"parse_plain", (PyCFunction)(void (*)(void))parse_plain, METH_FASTCALL, parse_plain_doc},
+    {"plain_sip_uri", plain_sip_uri, METH_O, plain_sip_uri_doc},
     {"stamp", (PyCFunction)(void (*)(void))stamp, METH_FASTCALL, stamp_doc},
     {"to_bytes", (PyCFunction)(void (*)(void))to_bytes, METH_FASTCALL, to_bytes_doc},
     {NULL, NULL, 0, NULL},
@@ -1554,6 +1884,18 @@ intern_all(void)
         {&s_rport, "rport"},
         {&s_received, "received"},
         {&s_tag, "tag"},
+        {&s_username, "username"},
+        {&s_realm, "realm"},
+        {&s_nonce, "nonce"},
+        {&s_uri, "uri"},
+        {&s_response, "response"},
+        {&s_algorithm, "algorithm"},
+        {&s_qop, "qop"},
+        {&s_nc, "nc"},
+        {&s_cnonce, "cnonce"},
+        {&s_md5, "MD5"},
+        {&s_sha256, "SHA-256"},
+        {&s_empty, ""},
         {&proto_words[0], "UDP"},
         {&proto_words[1], "TCP"},
         {&proto_words[2], "TLS"},

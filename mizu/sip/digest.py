@@ -128,6 +128,10 @@ class Credentials:
         return f"<Credentials {self.username!r} realm={self.realm!r} {self.algorithm}>"
 
 
+if _compiled is not None:
+    _compiled.bind("credentials", Credentials("", "", "", "", ""))
+
+
 def challenge(realm: str, nonce: str, algorithm: str = "MD5", *, stale: bool = False) -> str:
     """
     Value of a ``WWW-Authenticate`` or ``Proxy-Authenticate`` header; one header for each algorithm.
@@ -145,6 +149,8 @@ def parse_credentials(value: str) -> Credentials | None:
     :return: ``None`` for everything that is not one complete set of digest credentials: another scheme, a
         parameter missing, or one that is there twice. Never raises.
     """
+    if _compiled is not None and value.isascii():
+        return _compiled.credentials(value)
     parameters = _parameters(value)
     if parameters is None:
         return None
@@ -200,6 +206,10 @@ def expected_response(credentials: Credentials, method: str, ha1_hex: str) -> st
 
 def check(credentials: Credentials, method: str, ha1_hex: str) -> bool:
     """Whether the password behind ``ha1_hex`` made these credentials; compared in constant time."""
+    if _compiled is not None:
+        right = _compiled.check_md5(credentials, method, ha1_hex)
+        if right is not None:
+            return right
     expected = expected_response(credentials, method, ha1_hex)
     return hmac.compare_digest(expected.encode(), _encode(credentials.response.lower()))
 

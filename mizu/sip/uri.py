@@ -1,9 +1,11 @@
 """SIP, SIPS and tel URIs: parse, print, compare (RFC 3261 19.1, RFC 3966, RFC 5118)."""
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address
 
+from mizu import native
 from mizu.sip.grammar import BadMessage, host_text, parse_host_port
 
 #: The shape of nearly every URI: nothing escaped, no parameters, no IPv6.
@@ -260,10 +262,11 @@ Uri = SipUri | TelUri | OtherUri
 
 #: Is this ``sip:user@host[:port][;name=value]`` without anything that needs a second look? Then
 #: :func:`parse_uri` takes it, and who only wants to know that can do without. ``None``: perhaps not.
-plain_sip_uri = re.compile(
+_plain_sip_uri: Callable[[str], object] = re.compile(
     r"sip:[A-Za-z0-9_.+-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,4})?"
     r"(?:;[A-Za-z]+=[A-Za-z0-9]+)?"
 ).fullmatch
+plain_sip_uri = _plain_sip_uri if native.messages is None else native.messages.plain_sip_uri
 
 
 def parse_uri(text: str) -> Uri:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mizu import native
-from mizu.sip import digest, headers, message, parser, wire
+from mizu.sip import digest, headers, message, parser, uri, wire
 from mizu.sip.grammar import BadMessage
 from mizu.sip.headers import CSeq, NameAddr, Via
 from mizu.sip.message import Request, Response
@@ -379,6 +379,118 @@ def test_digest_parameters_are_read_alike(scheme, text):
         wanted = digest._parameters(scheme + text)
     assert compiled == wanted
     assert wanted is None or list(compiled) == list(wanted)
+
+
+@needs_compiled
+@settings(max_examples=400)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                'username="a"',
+                'username="a\\\\b\\"c"',
+                "username=a\\",
+                'realm="r"',
+                "realm=\\r",
+                'nonce="n"',
+                'uri="sip:u"',
+                'response="x"',
+                "algorithm=md5",
+                "algorithm=Sha-256",
+                "algorithm=MD5-sess",
+                "algorithm=SHA-512",
+                "qop=auth",
+                "nc=0000000A",
+                "nc=zzzzzzzz",
+                "nc=1",
+                'nc="000000010"',
+                'cnonce="c"',
+                'username="ü"',
+            ]
+        ),
+        max_size=10,
+    ).map(", ".join),
+    st.booleans(),
+)
+def test_credentials_are_read_alike(text, whole):
+    """Every attribute, and the same of them are not taken."""
+    if whole:
+        text = f'username="a", realm="r", nonce="n", uri="sip:u", response="x"{text}'
+
+    def read():
+        found = digest.parse_credentials("Digest " + text)
+        return found and [getattr(found, name) for name in found.__slots__]
+
+    compiled = read()
+    with pytest.MonkeyPatch.context() as patch:
+        pure(patch)
+        assert compiled == read()
+
+
+@needs_compiled
+@settings(max_examples=400)
+@given(
+    st.lists(
+        st.sampled_from(["", "a", "x" * 55, "y" * 64, "z" * 119, "ü"]) | st.text(max_size=70),
+        min_size=5,
+        max_size=5,
+    ),
+    st.sampled_from(["", "auth"]),
+    st.sampled_from(["MD5", "SHA-256"]),
+    st.sampled_from(
+        [str, str.upper, lambda text: text[:-1], lambda text: text[::-1], lambda text: text[:-1] + "é"]
+    ),
+)
+def test_passwords_are_judged_alike(texts, qop, algorithm, change):
+    """The right response in any case is right, every other is wrong."""
+    nonce, target, nc_text, cnonce, method = texts
+    secret = digest.ha1("u", "r", "p", algorithm)
+    made = digest.Credentials(
+        "u", "r", nonce, target, "", algorithm=algorithm, qop=qop, nc_text=nc_text, cnonce=cnonce
+    )
+    right = digest.expected_response(made, method, secret)
+    made.response = change(right)
+    assert digest.check(made, method, secret) == (made.response.lower() == right)
+
+
+@needs_compiled
+@settings(max_examples=600)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "sip:",
+                "a",
+                "u+1_.-",
+                "@",
+                "h",
+                "h.example",
+                "-",
+                ".",
+                "_",
+                ":",
+                "5060",
+                "50600",
+                ";",
+                "transport=udp",
+                "lr",
+                "x=",
+                "=",
+                "1",
+                "ü",
+                " ",
+                "SIP:",
+            ]
+        ),
+        max_size=8,
+    ).map("".join)
+    | st.sampled_from(
+        ["sip:u@h:5060;transport=udp", "sip:u@h-:1", "sip:u@h:", "sip:u@h;a=", "sip:u@h.", "sip:@h"]
+    )
+)
+def test_plain_uris_are_recognized_alike(text):
+    """As the regular expression does."""
+    assert native.messages.plain_sip_uri(text) == bool(uri._plain_sip_uri(text))
 
 
 VALUE = st.text(max_size=12) | st.sampled_from(["a\r\nX: y", "\n", "\r", "ü", "\udcff", ""])
