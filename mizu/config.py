@@ -179,6 +179,9 @@ class HttpConfig(Section):
 
     listen: str = setting("127.0.0.1:8080", "HOST:PORT of status and console; empty: none")
     body_bytes: int = setting(1_048_576, "largest request body", least=1024)
+    upload_bytes: int = setting(
+        200_000_000, "largest file that is sent for import, one at a time; 0: none are taken", least=0
+    )
     connections: int = setting(200, "HTTP connections at a time", least=1)
 
 

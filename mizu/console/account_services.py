@@ -14,7 +14,7 @@ from mizu.accounts.kinds import Value
 from mizu.accounts.numbers import PhoneNumber
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.rotation import SipAccount
-from mizu.model import AuditNote, Operator
+from mizu.model import AuditEntry, AuditNote, Operator
 
 
 class Records(Protocol):
@@ -197,7 +197,7 @@ class SipAccounts(Protocol):
 class Imports(Protocol):
     """Imports and exports; ``mizu.store.bulk.Imports``, see there."""
 
-    def start(self, order: ImportOrder, operator: Operator) -> ImportJob: ...
+    def start(self, order: ImportOrder, operator: Operator, entry: AuditEntry | None) -> ImportJob: ...
 
     def jobs(self) -> Sequence[ImportJob]: ...
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import mizu
 from mizu.console.link import Answer, BadAnswer, Link
 from mizu.console.rundir import NotRunning, TokenUnreadable
+from mizu.console.sending import send, tell_terminal, wanted
 from mizu.console.text import visible
 
 FAILED, UNREACHABLE = 1, 3
@@ -104,6 +105,8 @@ async def run_line(link: Link, line: str, show: Show, ask: Callable[[str], Await
 
     :return: the exit code.
     """
+    if is_sending(line):
+        return show(await send(link.reactor, link, line, tell_terminal))
     answer = await link.run(line)
     if answer.error == "secret_missing":
         try:
@@ -120,10 +123,19 @@ async def run_lines(link: Link, lines: Any, show: Show) -> int:
     for raw in lines:
         line = raw.strip()
         if line and not line.startswith("#"):
-            answer = await link.run(line)
+            sending = is_sending(line)
+            answer = await (send(link.reactor, link, line, tell_terminal) if sending else link.run(line))
             if code := show(answer):
                 return code
     return 0
+
+
+def is_sending(line: str) -> bool:
+    """Does this line send a file of ours (``import --send``)?"""
+    try:
+        return wanted(shlex.split(line))
+    except ValueError:  # quotes do not match: the server says so
+        return False
 
 
 def with_secret(line: str, secret: str) -> str:

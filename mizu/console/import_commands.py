@@ -5,11 +5,12 @@ from typing import Any
 from mizu.accounts.bulk import ImportJob, ImportOrder
 from mizu.console.account_services import Imports
 from mizu.console.arguments import DURATION, FLAG, TEXT, Argument, integer
+from mizu.console.auditing import DONE
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import plural
 from mizu.errors import BadRequest
-from mizu.model import Change
+from mizu.model import AuditEntry, Change
 
 _WAIT_MAX_S = 25.0  #: clients give up on an answer a little later
 _PROBLEMS_SHOWN = 50
@@ -42,7 +43,7 @@ def shown(job: ImportJob) -> dict[str, Any]:
 def commands(services: ConsoleServices) -> tuple[Command, ...]:
     if services.imports is None:
         return ()
-    own = _ImportCommands(services.imports)
+    own = _ImportCommands(services.imports, noted=services.audit is not None)
     return (
         Command(
             name="import",
@@ -63,7 +64,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             ),
             details="The first line names fields, as we or the original do; 'username' must be among "
             "them, 'describe' lists all. An empty cell is the default. Bad lines are named with line, column "
-            "and reason, and left out. Without a password an account cannot log in until 'passwd' gives one.",
+            "and reason, and left out. Without a password an account cannot log in until 'passwd' gives one. "
+            "'mizu import --send FILE' sends a file from where you type, and waits until it is imported.",
             examples=("import users.csv --dry-run", "import users.csv --whole --template 1001"),
             changes=True,
         ),
@@ -106,8 +108,9 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
 
 
 class _ImportCommands:
-    def __init__(self, imports: Imports) -> None:
+    def __init__(self, imports: Imports, *, noted: bool) -> None:
         self._imports = imports
+        self._noted = noted  # is there an audit list?
 
     async def run(self, call: Invocation) -> CommandResult:
         if float(call.values["wait"]) > _WAIT_MAX_S:
@@ -119,7 +122,8 @@ class _ImportCommands:
             update=call.flag("update"),
             template=call.text("template"),
         )
-        job = self._imports.start(order, call.operator)
+        entry = AuditEntry(call.operator, "import", f"import {order.file}", DONE) if self._noted else None
+        job = self._imports.start(order, call.operator, entry)
         await self._imports.wait(job, float(call.values["wait"]))
         result = shown(job)
         noted = {name: value for name, value in result.items() if name != "problems"}

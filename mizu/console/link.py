@@ -9,7 +9,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import URI, Agent, FileBodyProducer, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -19,6 +19,7 @@ from mizu.errors import MizuError
 
 CONNECT_S = 5.0
 ANSWER_S = 120.0  #: of a command
+SEND_S = 3600.0  #: until a file is sent and answered
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -48,7 +49,7 @@ class Link:
     """
 
     def __init__(self, reactor: Any, data_dir: str, http: HTTPClient | None = None) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._data_dir = data_dir
         self.address = self._token = ""
         self._look()
@@ -73,6 +74,30 @@ class Link:
                 raise
             return await self._run(line)
 
+    async def send_file(self, path: str, file: Any) -> Answer:
+        """
+        Send a CSV file, read as it goes out; it is closed at the end. A refusal is an answer.
+
+        :param path: of the API. :raise NotRunning: :raise BadAnswer:
+        """
+        try:
+            response = await self._http.post(
+                f"http://localhost{path}",
+                data=FileBodyProducer(file),  # type: ignore[no-untyped-call]
+                headers=Headers({"content-type": ["text/csv"], "authorization": [f"Bearer {self._token}"]}),
+                allow_redirects=False,
+                unbuffered=True,
+                timeout=SEND_S,
+                reactor=self.reactor,
+            )
+            body = await self._body(response)
+        except (ConnectError, ConnectionClosed, ResponseFailed, TimeoutError, CancelledError) as error:
+            why = str(error).split("\n")[0] or type(error).__name__
+            raise NotRunning(f"the server at {self.address} does not take the file: {why}") from None
+        finally:
+            file.close()
+        return _parsed(body) if response.code != 200 else Answer(True, (), _json(body))
+
     def _look(self) -> None:
         """Where is the server now?"""
         run = RunFile.read(self._data_dir)
@@ -92,7 +117,7 @@ class Link:
                 allow_redirects=False,
                 unbuffered=True,
                 timeout=ANSWER_S,
-                reactor=self._reactor,
+                reactor=self.reactor,
             )
             body = await self._body(response)
         except (ConnectError, ConnectionClosed, ResponseFailed, TimeoutError, CancelledError) as error:
@@ -121,7 +146,7 @@ class Link:
             if received <= ANSWER_MAX_BYTES:
                 parts.append(part)
 
-        await response.collect(take).addTimeout(ANSWER_S, self._reactor)
+        await response.collect(take).addTimeout(ANSWER_S, self.reactor)
         if received > ANSWER_MAX_BYTES:
             raise BadAnswer("the answer is too long; ask for less with --limit")
         return b"".join(parts)
@@ -146,11 +171,15 @@ def reachable(address: str) -> str:
     return f"{loopback.get(host, host)}:{port}"
 
 
-def _parsed(body: bytes) -> Answer:
+def _json(body: bytes) -> Any:
     try:
-        value: Any = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
-        value = None
+        raise BadAnswer("what answers there is not a Mizu server") from None
+
+
+def _parsed(body: bytes) -> Answer:
+    value = _json(body)
     if not isinstance(value, Mapping) or not isinstance(value.get("ok"), bool):
         raise BadAnswer("what answers there is not a Mizu server")
     return Answer(

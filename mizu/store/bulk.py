@@ -7,9 +7,8 @@ import csv
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,34 +16,22 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txpostgres.txpostgres import Cursor
 
-from mizu.accounts.bulk import LINE_MAX_CHARACTERS, Heading, ImportJob, ImportLine, ImportOrder, Problem, rows
-from mizu.accounts.fields import FIELDS, REFERENCES
-from mizu.accounts.kinds import Value
-from mizu.accounts.scope import check_new, may_clone, visible_many
-from mizu.errors import BadRequest, Conflict, MizuError, NotFound, StoreBusy
-from mizu.model import Operator
-from mizu.store.account_records import AccountRecords, insert
-from mizu.store.fields import check_username
-from mizu.store.postgres import BadRow, Link
+from mizu.accounts.bulk import ImportJob, ImportOrder
+from mizu.accounts.fields import FIELDS
+from mizu.errors import BadRequest, Conflict, MizuError, NotFound
+from mizu.model import AuditEntry, Operator
+from mizu.store.account_records import AccountRecords
+from mizu.store.bulk_run import BATCH, Digests, ImportRun
+from mizu.store.noted import NotedChanges
+from mizu.store.postgres import Link
 
 FILE_MAX_BYTES = 1_000_000_000
-BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
 JOBS_KEPT = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.csv\Z")
-_KNOWN = f"""SELECT a.username, a.id FROM account a
- WHERE (a.username = ANY (%(names)s::text[]) OR a.id = ANY (%(ids)s::bigint[])) AND {visible_many("a.id")}"""  # noqa: S608
-_TAKEN = "SELECT username FROM account WHERE username = ANY (%s::text[])"
+_SENT = re.compile(r"uploads/[0-9a-f]{32}\.csv\Z")  #: came by HTTP (``mizu.web.uploads``)
 
 _log = Logger()
-
-#: Digests of a username and a password.
-Digests = Callable[[str, str], Mapping[str, str]]
-
-
-class _Undo(Exception):
-    """Ends a transaction that shall leave nothing behind."""
 
 
 class Imports:
@@ -60,12 +47,14 @@ class Imports:
         self,
         data: Path,
         records: AccountRecords,
+        noted: NotedChanges,
         make_link: Callable[[], Link],
         reactor: Any,
         wall: Callable[[], datetime],
     ) -> None:
         self._data = data
         self._records = records
+        self._noted = noted
         self._make_link = make_link
         self._reactor = reactor
         self._wall = wall
@@ -79,10 +68,11 @@ class Imports:
         """The last imports, oldest first."""
         return tuple(self._jobs)
 
-    def start(self, order: ImportOrder, operator: Operator) -> ImportJob:
+    def start(self, order: ImportOrder, operator: Operator, entry: AuditEntry | None = None) -> ImportJob:
         """
         Begin an import.
 
+        :param entry: for the audit list, committed with each batch and what that changed.
         :raise NotFound: no such file. :raise BadRequest: not a name. :raise Conflict: another runs.
         """
         if self._running is not None:
@@ -98,7 +88,7 @@ class Imports:
             total_bytes=size_bytes,
         )
         self._jobs = [*self._jobs[1 - JOBS_KEPT :], job]
-        self._running = Deferred.fromCoroutine(self._run(job, file))
+        self._running = Deferred.fromCoroutine(self._run(job, file, entry))
         self._running.addErrback(self._broken, job)
         if job.state != "running":
             self._running = None
@@ -131,7 +121,8 @@ class Imports:
             self._jobs[-1].stopping = True
 
     def _open(self, name: str) -> tuple[TextIO, int]:
-        if not _NAME.match(name):
+        sent = _SENT.match(name) is not None
+        if not sent and not _NAME.match(name):
             raise BadRequest(f"want the name of a .csv file in {self._data / 'import'}, got {name[:80]!r}")
         directory = self._data / "import"
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -139,6 +130,8 @@ class Imports:
             descriptor = os.open(directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as missing:
             raise NotFound(f"there is no file {name} in {directory}: {missing.strerror}") from None
+        if sent:  # for this import alone
+            os.unlink(directory / name)
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode) or state.st_size > FILE_MAX_BYTES:
             os.close(descriptor)
@@ -170,12 +163,22 @@ class Imports:
         for waiter in waiters:
             waiter.callback(None)
 
-    async def _run(self, job: ImportJob, file: TextIO) -> None:
+    async def _run(self, job: ImportJob, file: TextIO, entry: AuditEntry | None) -> None:
         link = self._make_link()
         try:
             await deferLater(self._reactor, 0)
             await link.open()
-            await _Import(job, file, link, self._records, self.digests, self._reactor).run()
+            run = ImportRun(
+                job,
+                file,
+                link,
+                records=self._records,
+                digests=self.digests,
+                reactor=self._reactor,
+                noted=self._noted,
+                entry=entry,
+            )
+            await run.run()
             job.state = "cancelled" if job.stopping else "done"
         except MizuError as wrong:
             job.state, job.error = "failed", str(wrong)
@@ -207,205 +210,3 @@ class Imports:
                 writer.writerows([one.kind.show(record[one.name]) for one in fields] for record in batch)
                 count, after = count + len(batch), batch[-1]["username"]
         return count
-
-
-class _Import:
-    """One import from its first line to its last."""
-
-    def __init__(
-        self,
-        job: ImportJob,
-        file: TextIO,
-        link: Link,
-        records: AccountRecords,
-        digests: Digests,
-        reactor: Any,
-    ) -> None:
-        self._job = job
-        self._file = file
-        self._link = link
-        self._records = records
-        self._digests = digests
-        self._reactor = reactor
-        self._heading: Heading
-        self._copied: dict[str, Value] = {}
-
-    async def run(self) -> None:
-        """:raise MizuError: the file as a whole cannot be imported."""
-        order, scope = self._job.order, self._job.scope
-        if order.template:
-            template = await self._records.get(order.template, scope)
-            self._copied = {name: value for name, value in template.items() if may_clone(scope, name)}
-        lines = rows(self._lines())
-        first = next(lines, None)
-        if first is None:
-            raise BadRequest("the file is empty; want a line of column names first")
-        self._heading = Heading(first[1])
-        if order.dry_run or order.whole:
-            try:
-                await self._link.transact(lambda cursor: self._at_once(cursor, lines))
-            except _Undo:
-                if not order.dry_run:
-                    self._job.added = self._job.changed = 0
-            return
-        for batch in self._batches(lines):
-            await self._link.transact(partial(self._store, batch=batch))
-            await self._pause()
-            if self._job.stopping:
-                return
-
-    async def _at_once(self, cursor: Cursor, lines: Iterator[tuple[int, list[str]]]) -> None:
-        for batch in self._batches(lines):
-            await self._store(cursor, batch)
-            await self._pause()
-            if self._job.stopping:
-                break
-        if self._job.order.dry_run or self._job.bad or self._job.stopping:
-            raise _Undo
-
-    async def _pause(self) -> None:
-        self._job.read_bytes = min(self._job.total_bytes, self._file.buffer.tell())
-        await deferLater(self._reactor, 0)  # calls are being carried meanwhile
-
-    def _lines(self) -> Iterator[str]:
-        while line := self._file.readline(LINE_MAX_CHARACTERS + 1):
-            if len(line) > LINE_MAX_CHARACTERS:
-                raise BadRequest(f"a line has more than {LINE_MAX_CHARACTERS} characters")
-            if "\x00" in line:
-                raise BadRequest("a line has a NUL; is this a CSV file in UTF-8?")
-            yield line
-
-    def _batches(self, lines: Iterator[tuple[int, list[str]]]) -> Iterator[list[ImportLine]]:
-        """Good lines in batches; no batch refers to an account of itself. Bad lines are noted."""
-        batch: list[ImportLine] = []
-        names: set[str] = set()
-        read = 0
-        for number, cells in lines:
-            self._job.lines += 1
-            read += 1
-            line, problems = self._heading.line(number, cells)
-            for problem in problems:
-                self._job.note(problem)
-            if line is not None and (line := self._checked(line)) is not None:
-                if line.username in names or any(line.values.get(one.name) in names for one in REFERENCES):
-                    yield batch
-                    batch, names = [], set()
-                batch.append(line)
-                names.add(line.username)
-            if len(batch) >= BATCH or read >= 2 * BATCH:
-                yield batch
-                batch, names, read = [], set(), 0
-        if batch:
-            yield batch
-
-    def _checked(self, line: ImportLine) -> ImportLine | None:
-        try:
-            check_username(line.username)
-            check_new(self._job.scope, line.values)
-        except MizuError as wrong:
-            self._bad(line, str(wrong))
-            return None
-        return line
-
-    def _bad(self, line: ImportLine, text: str) -> None:
-        fields = [one.name if one is not None else "" for one in self._heading.fields]
-        column = next((self._heading.names[n] for n, name in enumerate(fields) if name and name in text), "")
-        self._job.note(Problem(line.line, column, text))
-
-    async def _store(self, cursor: Cursor, batch: Sequence[ImportLine]) -> None:
-        """Insert and change what the batch says; what cannot be is noted, line by line."""
-        if not batch:
-            return
-        await cursor.execute(_TAKEN, ([line.username for line in batch],))
-        taken = {row[0] for row in cursor.fetchall()}
-        known = await self._known(cursor, batch)
-        new: list[tuple[ImportLine, dict[str, Any]]] = []
-        for line in batch:
-            if line.username in taken:
-                await self._change(cursor, line)
-                continue
-            row = self._row(line, known)
-            if row is not None:
-                new.append((line, row))
-        await self._insert(cursor, new)
-
-    async def _known(self, cursor: Cursor, batch: Sequence[ImportLine]) -> Mapping[str, int]:
-        wanted = {line.values.get(one.name) for line in batch for one in REFERENCES}
-        wanted |= {self._copied.get(one.name) for one in REFERENCES}
-        names = [who for who in wanted if isinstance(who, str) and not who.startswith("#")]
-        ids = [int(who[1:]) for who in wanted if isinstance(who, str) and who.startswith("#")]
-        ids += [who for who in wanted if isinstance(who, int)]
-        if not names and not ids:
-            return {}
-        await cursor.execute(_KNOWN, {"names": names, "ids": ids, "scope": self._job.scope})
-        found: dict[str, int] = {}
-        for username, number in cursor.fetchall():
-            found[username] = found[f"#{number}"] = number
-        return found
-
-    def _row(self, line: ImportLine, known: Mapping[str, int]) -> dict[str, Any] | None:
-        """The columns of a new account; ``None``: the line is bad."""
-        values: dict[str, Value] = {"parent_id": None, **self._copied, **line.values}
-        for one in REFERENCES:
-            who = values.get(one.name)
-            if who is not None:
-                found = known.get(who if isinstance(who, str) else f"#{who}")
-                if found is None:
-                    self._bad(line, f"{one.name}: there is no account {who!r}")
-                    return None
-                values[one.name] = found
-        if values["parent_id"] is None:
-            values["parent_id"] = self._job.scope
-        ha1 = self._digests(line.username, line.password) if line.password else {}
-        columns = self._records.columns(values, ha1)
-        return {**columns, "username": line.username, "created_by": self._job.by}
-
-    async def _insert(self, cursor: Cursor, new: Sequence[tuple[ImportLine, dict[str, Any]]]) -> None:
-        """Insert all; when something is wrong, halves of it, down to the line that is wrong."""
-        if not new:
-            return
-        await cursor.execute("SAVEPOINT line")
-        try:
-            await insert(cursor, _sorted([row for _, row in new]), give=False)
-        except (MizuError, *BadRow) as wrong:
-            if isinstance(wrong, StoreBusy):
-                raise
-            await cursor.execute("ROLLBACK TO SAVEPOINT line")
-            if len(new) == 1:
-                self._bad(new[0][0], _said(wrong))
-                return
-            middle = len(new) // 2
-            await self._insert(cursor, new[:middle])
-            await self._insert(cursor, new[middle:])
-            return
-        await cursor.execute("RELEASE SAVEPOINT line")
-        self._job.added += len(new)
-
-    async def _change(self, cursor: Cursor, line: ImportLine) -> None:
-        """Change an account that is there: the cells that are not empty."""
-        if not self._job.order.update:
-            self._bad(line, f"there is an account of the username {line.username!r} already")
-            return
-        ha1 = self._digests(line.username, line.password) if line.password else None
-        await cursor.execute("SAVEPOINT line")
-        try:
-            await self._records.change_with(
-                cursor, line.username, dict(line.values), self._job.scope, ha1, None
-            )
-        except (MizuError, *BadRow) as wrong:
-            if isinstance(wrong, StoreBusy):
-                raise
-            await cursor.execute("ROLLBACK TO SAVEPOINT line")
-            self._bad(line, _said(wrong))
-            return
-        await cursor.execute("RELEASE SAVEPOINT line")
-        self._job.changed += 1
-
-
-def _said(wrong: Exception) -> str:
-    return str(wrong) if isinstance(wrong, MizuError) else "the database refuses the values"
-
-
-def _sorted(new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the same columns together: each kind is one statement."""
-    return sorted(new, key=",".join)

@@ -121,6 +121,7 @@ class Store:
         self.imports = Imports(
             self._data,
             self.records,
+            self.noted,
             lambda: Link(reactor, self._where, settings=patient, answer_max_s=_MIGRATION_MAX_S),
             reactor,
             clock.wall,

@@ -12,7 +12,8 @@ from mizu.console.words import json_name
 from mizu.errors import BadRequest, MizuError, NotFound, Stale
 from mizu.model import Operator
 from mizu.web.api_routes import ITSELF, NEXT, PREFIX, VERSION_ARGUMENT, ApiRoute, RouteTable
-from mizu.web.policy import HttpRequest, require_content_type
+from mizu.web.policy import HttpRequest, UnsupportedMedia, content_type_of, require_content_type
+from mizu.web.uploads import CSV
 
 JSON = "application/json"
 QUERY_MAX_FIELDS = 50
@@ -78,7 +79,10 @@ async def _run_route(
     named: Mapping[str, str],
     operator: Operator,
 ) -> tuple[int, Any, dict[str, str]]:
-    arguments = _arguments(request, route, command, named)
+    if route.upload and content_type_of(request) == CSV:
+        arguments = await _arguments_of_file(request, route, command)
+    else:
+        arguments = _arguments(request, route, command, named)
     status, answer = await table.commands.answer_call(command, arguments, operator)
     if not answer["ok"]:
         return status, answer, {}
@@ -119,6 +123,21 @@ def _arguments(
     if version is not None:
         given[VERSION_ARGUMENT] = version
     return given
+
+
+async def _arguments_of_file(request: HttpRequest, route: ApiRoute, command: Command) -> dict[str, Any]:
+    """The body is a file, and there by now; everything else is behind ``?``."""
+    upload = getattr(request, "upload", None)
+    if upload is None:
+        raise UnsupportedMedia("this server takes no files here")
+    await upload.admitted
+    members = route.members(command)
+    values = {name: _of_query(members.get(name), text) for name, text in _query(request).items()}
+    if route.upload in values:
+        raise BadRequest(f"{route.upload} is the body")
+    given: dict[str, Any] = {}
+    _take(given, route, members, values)
+    return {**given, route.upload: upload.name}
 
 
 def _take(

@@ -16,6 +16,7 @@ from mizu.console.words import json_name
 
 PREFIX = "/api/v1"
 VERSION_ARGUMENT = "version"  #: commands with this argument change only what is still at that version
+UPLOAD_PATH = "/imports"  #: takes a file as its body, too
 ITSELF = "."  #: cursor of a list of texts
 NEXT = ">"  #: cursor of a list whose command says itself where the next page begins: ``next``
 _NAME = re.compile(r"\{(\w+)\}")
@@ -30,6 +31,7 @@ class ApiRoute:
     command: str
     tag: str  #: heading in the document
     renamed: Mapping[str, str] = field(default_factory=dict)  #: name here -> argument of the command
+    upload: str = ""  #: argument that may be a file sent as the body (``text/csv``), others behind ``?``
     body_as: str = ""  #: the whole body is this argument; empty: its members are arguments
     items: str = ""  #: member of the result that is the list; the answer is ``{"items", "next"}``
     cursor: str = ""  #: member of an item that ``after`` takes; for a route with ``items``
@@ -127,7 +129,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     _do("POST", "/accounts/{user}/move", "move", "accounts", **_ACCOUNT),
     _do("GET", "/tree", "tree", "accounts"),
     _list("/imports", "import status", "accounts", "imports", "", cursor="number"),
-    _do("POST", "/imports", "import", "accounts", item="import"),
+    _do("POST", UPLOAD_PATH, "import", "accounts", item="import", upload="file"),
     _do("DELETE", "/imports", "import cancel", "accounts", item="import"),
     _do("POST", "/exports", "export", "accounts"),
     _do("GET", "/authtest", "authtest", "accounts"),

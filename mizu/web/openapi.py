@@ -8,6 +8,7 @@ from mizu.console.arguments import Argument
 from mizu.console.table import PERMISSIONS, Command
 from mizu.console.words import json_name
 from mizu.web.api_routes import PREFIX, ApiRoute, RouteTable, command_path
+from mizu.web.uploads import CSV
 
 JsonObject = dict[str, Any]
 
@@ -259,7 +260,30 @@ def _operation(route: ApiRoute, command: Command) -> JsonObject:
         operation["requestBody"] = _body_of({"type": "object", "minProperties": 1, "description": one.help})
     else:
         operation["requestBody"] = _body_of(_arguments_schema(members))
+    if route.upload:
+        _add_upload(operation, route, members)
     return operation
+
+
+def _add_upload(operation: JsonObject, route: ApiRoute, members: Mapping[str, Argument]) -> None:
+    """The body may also be the file; then the other arguments are behind ``?``."""
+    operation["requestBody"]["content"][CSV] = {
+        "schema": {
+            "type": "string",
+            "description": "the file, up to [http] upload_bytes",
+        }
+    }
+    operation["parameters"] += [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": _schema_of(one),
+            "description": f"with a body of {CSV}: {one.help}",
+        }
+        for name, one in members.items()
+        if name != route.upload
+    ]
 
 
 def _command_operation(command: Command) -> JsonObject:

@@ -96,9 +96,14 @@ async def require_operator(request: HttpRequest, operators: Operators) -> Operat
 
 def require_content_type(request: HttpRequest, wanted: str) -> None:
     """:raise UnsupportedMedia:"""
-    given = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
-    if given.partition(b";")[0].strip().lower() != wanted.encode("ascii"):
+    if content_type_of(request) != wanted:
         raise UnsupportedMedia(f"send the body as {wanted}")
+
+
+def content_type_of(request: HttpRequest) -> str:
+    """Without its parameters, in small letters; empty: there is none."""
+    given: bytes = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
+    return given.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 def source_of(request: HttpRequest) -> str:

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mizu.console.table import CommandTable
 from mizu.deferreds import shield
-from mizu.errors import BadRequest, MizuError, NotFound, Overloaded, Unauthorized
+from mizu.errors import BadRequest, Forbidden, MizuError, NotFound, Overloaded, Unauthorized
 from mizu.model import Operator
 from mizu.observe import StatusBoard
 from mizu.web.api import WrongMethod, respond
@@ -29,6 +29,7 @@ from mizu.web.policy import (
     Policy,
     guarded,
     policy_of,
+    require_operator,
     source_of,
 )
 from mizu.web.site import json_reply
@@ -145,6 +146,18 @@ class Routes:
         for name, value in headers.items():
             request.setHeader(name.encode("ascii"), value.encode("ascii"))
         return self._command_reply(request, status, answer)
+
+    async def admit_upload(self, request: HttpRequest) -> None:
+        """May the sender of these headers send a file? :raise MizuError: no, or it cannot be told now."""
+        self.check_host(request)
+        try:
+            operator = await require_operator(request, self.operators)
+        except Unauthorized as wrong:
+            self._log_refusal(request, str(wrong))
+            raise
+        command = self.commands.table().get("import")
+        if command is None or not command.allows(operator):
+            raise Forbidden("you may not import accounts")
 
     def _routes(self) -> RouteTable:
         table = self.commands.table()

@@ -19,6 +19,7 @@ from mizu.web.operators import OperatorDirectory, TokenStore
 from mizu.web.policy import SingleToken
 from mizu.web.routes import Commands, Routes
 from mizu.web.site import LimitedSite
+from mizu.web.uploads import Uploads
 
 
 class WebServer:
@@ -88,6 +89,10 @@ class WebServer:
             connections_max=self._config.connections,
             reactor=self._reactor,
         )
+        self._site.uploads = Uploads(
+            self._data_dir / "import" / "uploads", self._config.upload_bytes, routes.admit_upload
+        )
+        self._site.uploads.clear()
         try:
             self._port = self._reactor.listenTCP(port, self._site, interface=host)
         except Exception as error:  # CannotListenError, or OSError for a name that does not resolve

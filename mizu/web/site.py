@@ -16,6 +16,9 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from mizu.errors import MizuError
+from mizu.web.uploads import UploadBody, Uploads, refusal_of
+
 IDLE_S = 60  #: a connection without a request is closed
 REQUEST_S = 20  #: a request must be complete so long after its first byte
 LINGER_S = 2  #: after a refusal: how long to read on, so that the answer is not lost in a reset
@@ -52,16 +55,28 @@ class LimitedRequest(Request):
     """A request whose body is counted before it is kept."""
 
     channel: "LimitedChannel"
+    upload: UploadBody | None = None  #: where the body goes that is a file
     _received_bytes = 0
+
+    def gotLength(self, length: int | None) -> None:
+        if self.upload is None:
+            super().gotLength(length)  # type: ignore[no-untyped-call]
+        else:
+            self.content = self.upload
 
     def handleContentChunk(self, data: bytes) -> None:
         self._received_bytes += len(data)
         if self.channel.refused:
             return
-        if self._received_bytes > self.channel.site.body_bytes:
-            self.channel.refuse(413, "too_large", f"a body has at most {self.channel.site.body_bytes} bytes")
+        most = self.channel.most_bytes(self)
+        if self._received_bytes > most:
+            self.channel.refuse(413, "too_large", f"a body has at most {most} bytes")
             return
-        super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+        try:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+        except OSError as wrong:
+            self.channel.site.log_refusals.error("a body cannot be kept: {wrong}", wrong=wrong)
+            self.channel.refuse(503, "overloaded", "the server cannot keep the body; its log says why")
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if not self.channel.refused:
@@ -87,6 +102,8 @@ class LimitedChannel(HTTPChannel):
             return
         if self._deadline is None and not self._handlingRequest:
             self._deadline = self.callLater(REQUEST_S, self._too_slow)  # type: ignore[no-untyped-call]
+        elif self._deadline is not None and self._deadline.active() and self._uploading():
+            self._deadline.reset(REQUEST_S)  # a file may take as long as it moves
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def lineReceived(self, line: bytes) -> None:
@@ -107,10 +124,48 @@ class LimitedChannel(HTTPChannel):
     def allHeadersReceived(self) -> None:
         if self.refused:
             return
-        if self.length is not None and self.length > self.site.body_bytes:
-            self.refuse(413, "too_large", f"a body has at most {self.site.body_bytes} bytes")
+        request: LimitedRequest = self.requests[-1]
+        uploads = self.site.uploads
+        kind = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
+        is_file = uploads is not None and uploads.wants(self._command, self._path, kind)
+        most = uploads.bytes_max if uploads is not None and is_file else self.site.body_bytes
+        if self.length is not None and self.length > most:
+            self.refuse(413, "too_large", f"a body has at most {most} bytes")
+            return
+        if uploads is not None and is_file and not self._begin_upload(uploads, request):
             return
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
+
+    def _begin_upload(self, uploads: Uploads, request: LimitedRequest) -> bool:
+        """Let no more in until we know who sends. :return: whether to go on."""
+        request.client = self.getPeer()  # type: ignore[no-untyped-call]
+        try:
+            request.upload = body = uploads.begin(request)
+        except MizuError as busy:
+            self.refuse(busy.http_status, busy.code, str(busy))
+            return False
+        if not body.admitted.called:
+            self._networkProducer.pauseProducing()
+
+        def admitted(result: Any) -> Any:
+            coming = self.requests[-1:] == [request] and not self._handlingRequest and not self.refused
+            if coming and isinstance(result, Failure):
+                self.refuse(*refusal_of(result))
+            elif not self.refused and self.transport is not None:
+                self._networkProducer.resumeProducing()
+            return result  # for who awaits it once all is there
+
+        body.admitted.addBoth(admitted)
+        return not self.refused
+
+    def _uploading(self) -> bool:
+        return bool(self.requests) and getattr(self.requests[-1], "upload", None) is not None
+
+    def most_bytes(self, request: LimitedRequest) -> int:
+        """Of a request's body."""
+        if request.upload is not None and self.site.uploads is not None:
+            return self.site.uploads.bytes_max
+        return self.site.body_bytes
 
     def allContentReceived(self) -> None:
         self._stop(self._deadline)
@@ -120,6 +175,9 @@ class LimitedChannel(HTTPChannel):
     def refuse(self, status: int, code: str, text: str) -> None:
         """Answer at once, take no more of the request, close."""
         self.refused = True
+        for request in self.requests:
+            if getattr(request, "upload", None) is not None:
+                request.upload.close()
         body = json_bytes({"ok": False, "error": code, "lines": [text], "result": None})
         reason = {408: b"Request Timeout", 413: b"Content Too Large"}.get(status, b"Refused")
         head = [b"HTTP/1.1 %d %s" % (status, reason), b"content-type: application/json"]
@@ -174,6 +232,7 @@ class LimitedSite(Site):
         self.body_bytes = body_bytes
         self.connections_max = connections_max
         self.refused_connections = 0
+        self.uploads: Uploads | None = None  #: ``None``: no files are taken
         self._channels: set[LimitedChannel] = set()
         self._gone: Deferred[None] | None = None
         self._clock = reactor

@@ -32,7 +32,7 @@ class Importer:
             records=store.records,
             imports=store.imports,
             tokens=None,
-            audit=None,
+            audit=store.audit,
         )
         self.table = command_table(services)
 
@@ -239,3 +239,59 @@ async def test_one_import_at_a_time_and_it_can_be_stopped(importer):
     assert job["state"] == "cancelled"
     assert job["added"] == len(await importer.names()) < 5000
     await importer.refused(NotFound, "import", "cancel")
+
+
+async def test_what_an_import_makes_is_noted_where_it_is_made(importer):
+    """Each batch with its entry in one transaction, without secrets; owners of the accounts see it."""
+    await importer.load("username,type\nshop,10\nother,10\n")
+    shop = await importer.store.records.get("shop", None)
+    heads = "username,password,pin,parent_id,max_channels\n"
+    lines = "1001,open sesame,4711,shop,2\n1002,,,other,3\n,,,,\nx,,,nobody,\n"
+    result = await importer.load(heads + lines)
+    assert (result["added"], result["bad"]) == (2, 1)
+    entries = await importer.store.audit.list(10, None, "", "", STAFF)
+    batch = next(one for one in entries if one.changes and one.changes[0]["key"] == "1001")
+    assert (batch.who, batch.command, batch.line, batch.outcome) == ("boss", "import", "import a.csv", "ok")
+    assert batch.changes[0]["after"] == {
+        "parent_id": shop["id"],
+        "max_channels": 2,
+        "pin": "***",
+        "password": "***",
+    }
+    same = """SELECT count(*) FROM change c JOIN audit e ON c.xid::text = e.xmin::text
+ WHERE e.id = %s AND c.key IN ('1001', '1002')"""
+    assert (await importer.store._reports.query(same, (batch.id,)))[0][0] == 2
+    mine = replace(STAFF, name="shop", scope_account_id=shop["id"])
+    [seen] = await importer.store.audit.list(10, None, "", "", mine)
+    assert (seen.who, seen.line, [one["key"] for one in seen.changes]) == ("operator", "import", ["1001"])
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--whole"])
+async def test_what_an_import_does_not_make_is_not_noted(importer, option):
+    """All or none, and a line is bad; or nothing at all: no entry says that accounts were made."""
+    await importer.load("username,max_channels\n1001,2\n1002,many\n", option)
+    entries = await importer.store.audit.list(10, None, "", "", STAFF)
+    assert [(one["topic"]) for entry in entries for one in entry.changes] == ["import"]
+
+
+async def test_an_update_by_import_is_noted_with_what_was_before(importer):
+    """Before and after, as with ``set``."""
+    await importer.load("username,max_channels\n1001,2\n")
+    await importer.load("username,max_channels\n1001,5\n", "--update")
+    entries = await importer.store.audit.list(10, None, "", "account:1001", STAFF)
+    assert [(one.changes[0]["before"], one.changes[0]["after"]) for one in entries] == [
+        ({"max_channels": 2}, {"max_channels": 5}),
+        (None, {"max_channels": 2}),
+    ]
+
+
+async def test_a_file_that_was_sent_is_read_once(importer):
+    """It is gone as the import begins, whatever becomes of that; other places of uploads are refused."""
+    (importer.files / "uploads").mkdir()
+    name = f"uploads/{'a1' * 16}.csv"
+    (importer.files / name).write_text("username\n1001\n", encoding="utf-8")
+    assert (await importer("import", name))["import"]["added"] == 1
+    assert not (importer.files / name).exists()
+    await importer.refused(NotFound, "import", name)
+    for wrong in ("uploads/x.csv", "uploads/../a.csv", f"uploads/{'A1' * 16}.csv"):
+        await importer.refused(BadRequest, "import", wrong)

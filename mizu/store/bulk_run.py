@@ -1,0 +1,276 @@
+"""One import of accounts from a CSV file, in batches. Which file that is: ``mizu.store.bulk``."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TextIO
+
+from twisted.internet.task import deferLater
+from txpostgres.txpostgres import Cursor
+
+from mizu.accounts.bulk import LINE_MAX_CHARACTERS, Heading, ImportJob, ImportLine, Problem, rows
+from mizu.accounts.fields import BY_NAME, REFERENCES
+from mizu.accounts.kinds import Value
+from mizu.accounts.records import Record, changed_fields
+from mizu.accounts.scope import check_new, may_clone, visible_many
+from mizu.errors import BadRequest, MizuError, StoreBusy
+from mizu.model import AuditEntry, Change
+from mizu.store.account_records import AccountRecords, insert
+from mizu.store.fields import check_username
+from mizu.store.noted import NotedChanges
+from mizu.store.postgres import BadRow, Link
+
+BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
+_KNOWN = f"""SELECT a.username, a.id FROM account a
+ WHERE (a.username = ANY (%(names)s::text[]) OR a.id = ANY (%(ids)s::bigint[])) AND {visible_many("a.id")}"""  # noqa: S608
+_TAKEN = "SELECT username FROM account WHERE username = ANY (%s::text[])"
+
+#: Digests of a username and a password.
+Digests = Callable[[str, str], Mapping[str, str]]
+
+
+class _Undo(Exception):
+    """Ends a transaction that shall leave nothing behind."""
+
+
+class ImportRun:
+    """One import from its first line to its last; ``entry`` is what the audit list gets of each batch."""
+
+    def __init__(
+        self,
+        job: ImportJob,
+        file: TextIO,
+        link: Link,
+        *,
+        records: AccountRecords,
+        digests: Digests,
+        reactor: Any,
+        noted: NotedChanges,
+        entry: AuditEntry | None,
+    ) -> None:
+        self._job = job
+        self._file = file
+        self._link = link
+        self._records = records
+        self._digests = digests
+        self._reactor = reactor
+        self._noted = noted
+        self._entry = entry
+        self._changes: list[Change] = []  # of the batch
+        self._heading: Heading
+        self._copied: dict[str, Value] = {}
+
+    async def run(self) -> None:
+        """:raise MizuError: the file as a whole cannot be imported."""
+        order, scope = self._job.order, self._job.scope
+        if order.template:
+            template = await self._records.get(order.template, scope)
+            self._copied = {name: value for name, value in template.items() if may_clone(scope, name)}
+        lines = rows(self._lines())
+        first = next(lines, None)
+        if first is None:
+            raise BadRequest("the file is empty; want a line of column names first")
+        self._heading = Heading(first[1])
+        if order.dry_run or order.whole:
+            try:
+                await self._link.transact(lambda cursor: self._at_once(cursor, lines))
+            except _Undo:
+                if not order.dry_run:
+                    self._job.added = self._job.changed = 0
+            return
+        for batch in self._batches(lines):
+            await self._link.transact(partial(self._store, batch=batch))
+            await self._pause()
+            if self._job.stopping:
+                return
+
+    async def _at_once(self, cursor: Cursor, lines: Iterator[tuple[int, list[str]]]) -> None:
+        for batch in self._batches(lines):
+            await self._store(cursor, batch)
+            await self._pause()
+            if self._job.stopping:
+                break
+        if self._job.order.dry_run or self._job.bad or self._job.stopping:
+            raise _Undo
+
+    async def _pause(self) -> None:
+        self._job.read_bytes = min(self._job.total_bytes, self._file.buffer.tell())
+        await deferLater(self._reactor, 0)  # calls are being carried meanwhile
+
+    def _lines(self) -> Iterator[str]:
+        while line := self._file.readline(LINE_MAX_CHARACTERS + 1):
+            if len(line) > LINE_MAX_CHARACTERS:
+                raise BadRequest(f"a line has more than {LINE_MAX_CHARACTERS} characters")
+            if "\x00" in line:
+                raise BadRequest("a line has a NUL; is this a CSV file in UTF-8?")
+            yield line
+
+    def _batches(self, lines: Iterator[tuple[int, list[str]]]) -> Iterator[list[ImportLine]]:
+        """Good lines in batches; no batch refers to an account of itself. Bad lines are noted."""
+        batch: list[ImportLine] = []
+        names: set[str] = set()
+        read = 0
+        for number, cells in lines:
+            self._job.lines += 1
+            read += 1
+            line, problems = self._heading.line(number, cells)
+            for problem in problems:
+                self._job.note(problem)
+            if line is not None and (line := self._checked(line)) is not None:
+                if line.username in names or any(line.values.get(one.name) in names for one in REFERENCES):
+                    yield batch
+                    batch, names = [], set()
+                batch.append(line)
+                names.add(line.username)
+            if len(batch) >= BATCH or read >= 2 * BATCH:
+                yield batch
+                batch, names, read = [], set(), 0
+        if batch:
+            yield batch
+
+    def _checked(self, line: ImportLine) -> ImportLine | None:
+        try:
+            check_username(line.username)
+            check_new(self._job.scope, line.values)
+        except MizuError as wrong:
+            self._bad(line, str(wrong))
+            return None
+        return line
+
+    def _bad(self, line: ImportLine, text: str) -> None:
+        fields = [one.name if one is not None else "" for one in self._heading.fields]
+        column = next((self._heading.names[n] for n, name in enumerate(fields) if name and name in text), "")
+        self._job.note(Problem(line.line, column, text))
+
+    async def _store(self, cursor: Cursor, batch: Sequence[ImportLine]) -> None:
+        """Insert and change what the batch says, with its entry; what cannot be is noted, line by line."""
+        if not batch:
+            return
+        self._changes = []
+        await cursor.execute(_TAKEN, ([line.username for line in batch],))
+        taken = {row[0] for row in cursor.fetchall()}
+        known = await self._known(cursor, batch)
+        new: list[tuple[ImportLine, dict[str, Any]]] = []
+        for line in batch:
+            if line.username in taken:
+                await self._change(cursor, line)
+                continue
+            row = self._row(line, known)
+            if row is not None:
+                new.append((line, row))
+        await self._insert(cursor, new)
+        if self._entry is not None and self._changes and not self._job.order.dry_run:
+            await self._noted.write(cursor, self._entry, self._changes)
+
+    async def _known(self, cursor: Cursor, batch: Sequence[ImportLine]) -> Mapping[str, int]:
+        wanted = {line.values.get(one.name) for line in batch for one in REFERENCES}
+        wanted |= {self._copied.get(one.name) for one in REFERENCES}
+        names = [who for who in wanted if isinstance(who, str) and not who.startswith("#")]
+        ids = [int(who[1:]) for who in wanted if isinstance(who, str) and who.startswith("#")]
+        ids += [who for who in wanted if isinstance(who, int)]
+        if not names and not ids:
+            return {}
+        await cursor.execute(_KNOWN, {"names": names, "ids": ids, "scope": self._job.scope})
+        found: dict[str, int] = {}
+        for username, number in cursor.fetchall():
+            found[username] = found[f"#{number}"] = number
+        return found
+
+    def _row(self, line: ImportLine, known: Mapping[str, int]) -> dict[str, Any] | None:
+        """The columns of a new account; ``None``: the line is bad."""
+        values: dict[str, Value] = {"parent_id": None, **self._copied, **line.values}
+        for one in REFERENCES:
+            who = values.get(one.name)
+            if who is not None:
+                found = known.get(who if isinstance(who, str) else f"#{who}")
+                if found is None:
+                    self._bad(line, f"{one.name}: there is no account {who!r}")
+                    return None
+                values[one.name] = found
+        if values["parent_id"] is None:
+            values["parent_id"] = self._job.scope
+        ha1 = self._digests(line.username, line.password) if line.password else {}
+        columns = self._records.columns(values, ha1)
+        return {**columns, "username": line.username, "created_by": self._job.by}
+
+    async def _insert(self, cursor: Cursor, new: Sequence[tuple[ImportLine, dict[str, Any]]]) -> None:
+        """Insert all; when something is wrong, halves of it, down to the line that is wrong."""
+        if not new:
+            return
+        await cursor.execute("SAVEPOINT line")
+        try:
+            await insert(cursor, _sorted([row for _, row in new]), give=False)
+        except (MizuError, *BadRow) as wrong:
+            if isinstance(wrong, StoreBusy):
+                raise
+            await cursor.execute("ROLLBACK TO SAVEPOINT line")
+            if len(new) == 1:
+                self._bad(new[0][0], _said(wrong))
+                return
+            middle = len(new) // 2
+            await self._insert(cursor, new[:middle])
+            await self._insert(cursor, new[middle:])
+            return
+        await cursor.execute("RELEASE SAVEPOINT line")
+        self._job.added += len(new)
+        self._changes += [_made(line, row) for line, row in new]
+
+    async def _change(self, cursor: Cursor, line: ImportLine) -> None:
+        """Change an account that is there: the cells that are not empty."""
+        if not self._job.order.update:
+            self._bad(line, f"there is an account of the username {line.username!r} already")
+            return
+        ha1 = self._digests(line.username, line.password) if line.password else None
+        await cursor.execute("SAVEPOINT line")
+        try:
+            before, after = await self._records.change_with(
+                cursor, line.username, dict(line.values), self._job.scope, ha1, None
+            )
+        except (MizuError, *BadRow) as wrong:
+            if isinstance(wrong, StoreBusy):
+                raise
+            await cursor.execute("ROLLBACK TO SAVEPOINT line")
+            self._bad(line, _said(wrong))
+            return
+        await cursor.execute("RELEASE SAVEPOINT line")
+        self._job.changed += 1
+        self._changes.append(_altered(line, before, after))
+
+
+def _made(line: ImportLine, row: Mapping[str, Any]) -> Change:
+    """For the audit list: what the line says."""
+    values = {
+        name: row.get(name) if BY_NAME[name] in REFERENCES else one for name, one in line.values.items()
+    }
+    owner = row.get("parent_id")
+    after = _plain(values, password=bool(line.password))
+    return Change("account", line.username, None, after, (owner,) if owner is not None else ())
+
+
+def _altered(line: ImportLine, before: Record, after: Record) -> Change:
+    old, new = changed_fields(before, after)
+    concerns = {before["id"], before["parent_id"], after["parent_id"]} - {None}
+    password = bool(line.password)
+    return Change(
+        "account",
+        line.username,
+        _plain(old, password=password),
+        _plain(new, password=password),
+        tuple(concerns),
+    )
+
+
+def _plain(values: Mapping[str, Value], *, password: bool) -> dict[str, Any]:
+    plain = {
+        name: "***" if BY_NAME[name].secret else BY_NAME[name].kind.to_json(value)
+        for name, value in values.items()
+    }
+    return {**plain, "password": "***"} if password else plain
+
+
+def _said(wrong: Exception) -> str:
+    return str(wrong) if isinstance(wrong, MizuError) else "the database refuses the values"
+
+
+def _sorted(new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the same columns together: each kind is one statement."""
+    return sorted(new, key=",".join)
