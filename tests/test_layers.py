@@ -23,6 +23,9 @@ CONTRACTS = {
     "interfaces",
     "model",
     "native",
+    "option_blocks",
+    "option_guard",
+    "option_spec",
     "options",
     "settings",
 }
