@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -279,7 +278,7 @@ class CallAnswered(NamedTuple):
     callee_account_id: int | None
     callee_sip_call_id: str
     callee_address: str
-    dialogs: Mapping[str, Any] = MappingProxyType({})  #: JSON: what rebuilds both dialogs
+    dialogs: str = ""  #: JSON text: what rebuilds both dialogs; empty: nothing
 
 
 @dataclass(frozen=True, slots=True)

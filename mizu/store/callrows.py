@@ -10,7 +10,7 @@ from uuid import UUID
 
 from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr
 from mizu.store.arrays import optionals, texts, values
-from mizu.store.text import json_text
+from mizu.store.text import without_nul
 
 #: Run on each connection that writes calls.
 PREPARE = (
@@ -104,7 +104,7 @@ def _answer_columns(calls: Sequence[CallAnswered]) -> list[str]:
         values(callees),
         texts(sip_call_ids),
         texts(addresses),
-        optionals([json_text(each) if each else None for each in dialogs]),
+        optionals([without_nul(each) if each else None for each in dialogs]),
     ]
 
 

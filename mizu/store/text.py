@@ -29,6 +29,11 @@ def json_text(value: Any) -> str:
     return text if text.isascii() else _UNFIT.sub("\ufffd", text)
 
 
+def without_nul(json: str) -> str:
+    """JSON text without NULs in its strings, which PostgreSQL does not take."""
+    return json.replace("\\u0000", "\\ufffd") if "\\u0000" in json else json
+
+
 def _without_nul(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd")

@@ -362,10 +362,10 @@ class Call:
 
     def _answer_row(self, leg: CalleeLeg) -> CallAnswered:
         assert leg.dialog is not None
-        dialogs = {"callee": leg.dialog.to_json()}
-        caller_dialog = self.caller_dialog()
-        if caller_dialog is not None:
-            dialogs["caller"] = caller_dialog
+        dialogs = f'{{"callee":{leg.dialog.to_json()}'
+        caller = self.caller_leg
+        if caller is not None and caller.dialog is not None:
+            dialogs += f',"caller":{caller.dialog.to_json()}'
         route = leg.route
         return CallAnswered(
             self.call_id,
@@ -374,13 +374,8 @@ class Call:
             route.account.id if route.account is not None else None,
             leg.call_id,
             address_text(leg.flow) if leg.flow is not None else "",
-            dialogs,
+            dialogs + "}",
         )
-
-    def caller_dialog(self) -> dict[str, object] | None:
-        """The caller's dialog for the row; ``None``: the call was made by a transfer."""
-        leg = self.caller_leg
-        return leg.dialog.to_json() if leg is not None and leg.dialog is not None else None
 
     @property
     def caller_leg(self) -> Leg | None:

@@ -1,7 +1,7 @@
 """What every ICallStore does; run over PostgreSQL and over the fake."""
 
+import json
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,7 +38,7 @@ def answered(call: CallOpened, **fields) -> CallAnswered:
         "callee_account_id": None,
         "callee_sip_call_id": "b@h",
         "callee_address": "tcp:[2001:db8::1]:5060",
-        "dialogs": {"a": {"tag": "x\x00\udcff", "routes": ["<sip:h;lr>"]}},
+        "dialogs": json.dumps({"a": {"tag": "x\x00\udcff", "routes": ["<sip:h;lr>"]}}, ensure_ascii=False),
     }
     return CallAnswered(**{**known, **fields})
 
@@ -135,7 +135,7 @@ async def test_the_same_write_twice_changes_nothing(calls):
     """A retry after an unknown outcome is safe; what is closed stays closed."""
     call = opened()
     await calls.open(call)
-    await calls.open(replace(call, caller_number="999"))
+    await calls.open(call._replace(caller_number="999"))
     calls.close(closed(call))
     calls.close(closed(call, cause="other", talk_s=99.0))
     await settled(calls)

@@ -88,7 +88,7 @@ def test_a_dialog_survives_json() -> None:
     """What is written with the answered call rebuilds the very same dialog."""
     dialog = Dialog.as_uas(invite(*ROUTES), "l")
     dialog.request("BYE")
-    again = Dialog.from_json(json.loads(json.dumps(dialog.to_json())))
+    again = Dialog.from_json(json.loads(dialog.to_json()))
     assert all(getattr(again, name) == getattr(dialog, name) for name in Dialog.__slots__)
 
 
