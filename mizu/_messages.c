@@ -74,7 +74,7 @@ typedef struct {
 
 static Name names[NAMES_PLACES];
 static int names_count;
-static PyObject *s_via, *s_from, *s_to, *s_call_id, *s_cseq, *s_content_length, *s_record_route;
+static PyObject *s_via, *s_from, *s_to, *s_call_id, *s_cseq, *s_content_length, *s_contact, *s_record_route;
 static PyObject *s_rport, *s_received, *s_tag;
 static PyObject *words; /* tuple of methods and usual parameter names */
 static PyObject *digest_words; /* tuple of names of digest parameters, and frequent values */
@@ -181,7 +181,7 @@ typedef struct {
 static Class request_class, response_class, via_class, cseq_class, address_class, credentials_class;
 
 typedef struct {
-    Py_ssize_t method, uri, fields, first, body, via, cseq;
+    Py_ssize_t method, uri, fields, first, body, via, cseq, from, to, contacts;
 } MessageSlots;
 
 static MessageSlots of_request, of_response;
@@ -305,7 +305,10 @@ static const struct {
       {"_first", &of_request.first},
       {"body", &of_request.body},
       {"_via", &of_request.via},
-      {"_cseq", &of_request.cseq}}},
+      {"_cseq", &of_request.cseq},
+      {"_from", &of_request.from},
+      {"_to", &of_request.to},
+      {"_contacts", &of_request.contacts}}},
     {"response",
      &response_class,
      {{"status", &of_response.method},
@@ -314,7 +317,10 @@ static const struct {
       {"_first", &of_response.first},
       {"body", &of_response.body},
       {"_via", &of_response.via},
-      {"_cseq", &of_response.cseq}}},
+      {"_cseq", &of_response.cseq},
+      {"_from", &of_response.from},
+      {"_to", &of_response.to},
+      {"_contacts", &of_response.contacts}}},
     {"via",
      &via_class,
      {{"proto", &of_via.proto},
@@ -443,6 +449,86 @@ bind_names(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* ------------------------------------------------------------------ addresses */
+
+/* ``"Name" <uri>;tag=x`` and the like; NULL without an exception: it is not so plain. */
+static PyObject *
+read_address(PyObject *value)
+{
+    const char *p, *end, *display, *display_end, *uri, *uri_end;
+    Py_ssize_t n;
+    PyObject *made, *params, *tag = NULL;
+
+    if (!plain_ascii(value))
+        return NULL;
+    p = ascii(value, &n);
+    end = p + n;
+    if (n > 0 && *p == '"') {
+        display = p + 1;
+        display_end = memchr(display, '"', (size_t)(end - display));
+        if (display_end == NULL || memchr(display, '\\', (size_t)(display_end - display)) != NULL)
+            return NULL;
+        uri = display_end + 1;
+        if (uri < end && *uri == ' ')
+            uri++;
+        if (uri == end || *uri != '<')
+            return NULL;
+    } else {
+        display = p;
+        uri = memchr(p, '<', (size_t)n);
+        if (uri == NULL)
+            return NULL;
+        for (display_end = display; display_end < uri; display_end++)
+            if (*display_end != ' ' && !(kind_of[(unsigned char)*display_end] & TOKEN))
+                return NULL;
+        while (display_end > display && display_end[-1] == ' ')
+            display_end--;
+    }
+    uri++;
+    for (uri_end = uri; uri_end < end && *uri_end != '>'; uri_end++)
+        if (*uri_end == '<' || *uri_end == '"' || (kind_of[(unsigned char)*uri_end] & SPACE))
+            return NULL;
+    if (uri_end == end || uri_end == uri)
+        return NULL;
+    p = uri_end + 1;
+    if (p < end) {
+        if (end - p < 6 || memcmp(p, ";tag=", 5) != 0 || !all_of(p + 5, end - p - 5, TOKEN))
+            return NULL;
+        tag = new_ascii(p + 5, end - p - 5);
+        if (tag == NULL)
+            return NULL;
+    }
+    params = PyDict_New();
+    if (params != NULL && tag != NULL && PyDict_SetItem(params, s_tag, tag) < 0)
+        Py_CLEAR(params);
+    Py_XDECREF(tag);
+    made = params == NULL ? NULL : new_object(&address_class);
+    if (made == NULL) {
+        Py_XDECREF(params);
+        return NULL;
+    }
+    put(made, of_address.params, params);
+    put(made, of_address.display, new_ascii(display, display_end - display));
+    put(made, of_address.uri_text, new_ascii(uri, uri_end - uri));
+    if (SLOT(made, of_address.display) == NULL || SLOT(made, of_address.uri_text) == NULL)
+        Py_CLEAR(made);
+    return made;
+}
+
+PyDoc_STRVAR(address_doc,
+             "address(value: str) -> NameAddr | None\n\n"
+             "``\"Name\" <uri>;tag=x`` and the like; None: it is not so plain.");
+
+static PyObject *
+address(PyObject *self, PyObject *value)
+{
+    PyObject *made = read_address(value);
+
+    if (made == NULL && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    return made;
+}
+
 /* ------------------------------------------------------------------ bytes to a message */
 
 /* What was learned about one message. Nothing in it is owned but what says so. */
@@ -450,12 +536,12 @@ typedef struct {
     int is_ascii;
     PyObject *fields; /* owned */
     PyObject *first; /* owned */
-    PyObject *value[6]; /* of Via, From, To, Call-ID, CSeq, Content-Length; borrowed from first */
-    const char *at[6];
-    Py_ssize_t size[6];
+    PyObject *value[7]; /* of these headers; borrowed from first */
+    const char *at[7];
+    Py_ssize_t size[7];
 } Reading;
 
-enum { VIA, FROM, TO, CALL_ID, CSEQ, LENGTH };
+enum { VIA, FROM, TO, CALL_ID, CSEQ, LENGTH, CONTACT };
 
 static int
 which_value(PyObject *key)
@@ -466,6 +552,7 @@ which_value(PyObject *key)
            : key == s_call_id        ? CALL_ID
            : key == s_cseq           ? CSEQ
            : key == s_content_length ? LENGTH
+           : key == s_contact        ? CONTACT
                                      : -1;
 }
 
@@ -763,6 +850,39 @@ is_text(const char *p, Py_ssize_t n, const char *text)
     return n == (Py_ssize_t)strlen(text) && memcmp(p, text, (size_t)n) == 0;
 }
 
+/* The addresses that nearly everybody asks for, where they are plain; the others are read when asked for.
+ * -1: exception. */
+static int
+read_addresses(const Reading *reading, PyObject *made, const MessageSlots *of)
+{
+    PyObject *text = reading->value[CONTACT], *one, *all;
+
+    one = read_address(reading->value[FROM]);
+    if (one != NULL)
+        put(made, of->from, one);
+    else if (PyErr_Occurred())
+        return -1;
+    one = read_address(reading->value[TO]);
+    if (one != NULL)
+        put(made, of->to, one);
+    else if (PyErr_Occurred())
+        return -1;
+    if (text == NULL || memchr(reading->at[CONTACT], ',', (size_t)reading->size[CONTACT]) != NULL ||
+        PyDict_Size(reading->first) != PyList_GET_SIZE(reading->fields))
+        return 0;
+    one = read_address(text);
+    if (one == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    all = PyList_New(1);
+    if (all == NULL) {
+        Py_DECREF(one);
+        return -1;
+    }
+    PyList_SET_ITEM(all, 0, one);
+    put(made, of->contacts, all);
+    return 0;
+}
+
 /* The message itself, from all that was read; NULL without an exception: a surprise. */
 static PyObject *
 make_message(Reading *reading, const char *at[3], const Py_ssize_t size[3], PyObject *cseq, const char *body,
@@ -808,6 +928,8 @@ make_message(Reading *reading, const char *at[3], const Py_ssize_t size[3], PyOb
     put(made, of->body, content);
     put(made, of->fields, Py_NewRef(reading->fields));
     put(made, of->first, Py_NewRef(reading->first));
+    if (read_addresses(reading, made, of) < 0)
+        Py_CLEAR(made);
     return made;
 }
 
@@ -1357,74 +1479,7 @@ forward(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     return made;
 }
 
-/* ------------------------------------------------------------------ addresses */
-
-PyDoc_STRVAR(address_doc,
-             "address(value: str) -> NameAddr | None\n\n"
-             "``\"Name\" <uri>;tag=x`` and the like; None: it is not so plain.");
-
-static PyObject *
-address(PyObject *self, PyObject *value)
-{
-    const char *p, *end, *display, *display_end, *uri, *uri_end;
-    Py_ssize_t n;
-    PyObject *made, *params, *tag = NULL;
-
-    if (!plain_ascii(value))
-        Py_RETURN_NONE;
-    p = ascii(value, &n);
-    end = p + n;
-    if (n > 0 && *p == '"') {
-        display = p + 1;
-        display_end = memchr(display, '"', (size_t)(end - display));
-        if (display_end == NULL || memchr(display, '\\', (size_t)(display_end - display)) != NULL)
-            Py_RETURN_NONE;
-        uri = display_end + 1;
-        if (uri < end && *uri == ' ')
-            uri++;
-        if (uri == end || *uri != '<')
-            Py_RETURN_NONE;
-    } else {
-        display = p;
-        uri = memchr(p, '<', (size_t)n);
-        if (uri == NULL)
-            Py_RETURN_NONE;
-        for (display_end = display; display_end < uri; display_end++)
-            if (*display_end != ' ' && !(kind_of[(unsigned char)*display_end] & TOKEN))
-                Py_RETURN_NONE;
-        while (display_end > display && display_end[-1] == ' ')
-            display_end--;
-    }
-    uri++;
-    for (uri_end = uri; uri_end < end && *uri_end != '>'; uri_end++)
-        if (*uri_end == '<' || *uri_end == '"' || (kind_of[(unsigned char)*uri_end] & SPACE))
-            Py_RETURN_NONE;
-    if (uri_end == end || uri_end == uri)
-        Py_RETURN_NONE;
-    p = uri_end + 1;
-    if (p < end) {
-        if (end - p < 6 || memcmp(p, ";tag=", 5) != 0 || !all_of(p + 5, end - p - 5, TOKEN))
-            Py_RETURN_NONE;
-        tag = new_ascii(p + 5, end - p - 5);
-        if (tag == NULL)
-            return NULL;
-    }
-    params = PyDict_New();
-    if (params != NULL && tag != NULL && PyDict_SetItem(params, s_tag, tag) < 0)
-        Py_CLEAR(params);
-    Py_XDECREF(tag);
-    made = params == NULL ? NULL : new_object(&address_class);
-    if (made == NULL) {
-        Py_XDECREF(params);
-        return NULL;
-    }
-    put(made, of_address.params, params);
-    put(made, of_address.display, new_ascii(display, display_end - display));
-    put(made, of_address.uri_text, new_ascii(uri, uri_end - uri));
-    if (SLOT(made, of_address.display) == NULL || SLOT(made, of_address.uri_text) == NULL)
-        Py_CLEAR(made);
-    return made;
-}
+/* ------------------------------------------------------------------ URIs */
 
 PyDoc_STRVAR(plain_sip_uri_doc,
              "plain_sip_uri(text: str) -> bool\n\n"
@@ -1880,6 +1935,7 @@ intern_all(void)
         {&s_call_id, "call-id"},
         {&s_cseq, "cseq"},
         {&s_content_length, "content-length"},
+        {&s_contact, "contact"},
         {&s_record_route, "record-route"},
         {&s_rport, "rport"},
         {&s_received, "received"},

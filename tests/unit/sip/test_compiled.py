@@ -107,7 +107,11 @@ def all_of(made):
     """Every slot of an object of ours, and of those in it."""
     if isinstance(made, (Request, Response, Via, CSeq, NameAddr)):
         slots = [name for kind in type(made).__mro__ for name in getattr(kind, "__slots__", ())]
-        return (type(made), [(name, all_of(getattr(made, name))) for name in slots])
+        # addresses may have been read already, or are when somebody asks
+        views = {"_from": "from_", "_to": "to", "_contacts": "contacts"} if "_first" in slots else {}
+        return (type(made), [(name, outcome(getattr, made, views.get(name, name))) for name in slots])
+    if isinstance(made, list):
+        return [all_of(each) for each in made]
     if isinstance(made, dict):
         return list(made.items())
     return (type(made), made)
