@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mizu.deferreds import shield_coroutine
-from mizu.errors import StoreBusy
 from mizu.interfaces import IBanAdministration, IBanStore
 from mizu.model import BanRecord, TrustedAddress
+from mizu.store.batch_writer import BatchWriter
+from mizu.store.newest_states import NewestStates
 from mizu.store.postgres import Pool
 from mizu.store.text import storable
 
@@ -51,14 +50,22 @@ class PostgresBanStore:
     def __init__(self, reports: Pool, reactor: Any, limit: int = 100_000) -> None:
         self._reports = reports
         self._reactor = reactor
-        self._limit = limit
-        self._waiting: dict[str, BanRecord | None] = {}  # None: to be deleted
-        self._writing: dict[str, BanRecord | None] = {}
-        self._timer: IDelayedCall | None = None
-        self._flushed: list[Deferred[None]] = []
-        self._closed = False
+        self._states: NewestStates[BanRecord | None] = NewestStates(  # None: to be deleted
+            lambda rows: shield_coroutine(self._send(rows)),
+            self._lose,
+            rows_max=_ROWS_MAX,
+            pace_s=_PACE_S,
+            limit=limit,
+        )
+        self._writer = BatchWriter("bans", self._states, reactor, retry_s=_RETRY_S)
         self._purged_s = 0.0
-        self.lost = 0  #: bans that could not be kept
+        self.flush = self._writer.flush
+        self.close = self._writer.close
+
+    @property
+    def lost(self) -> int:
+        """Bans that could not be kept."""
+        return self._writer.lost + self._states.given_up
 
     def put(self, ban: BanRecord) -> None:
         """See the interface."""
@@ -69,30 +76,12 @@ class PostgresBanStore:
         self._queue(target, None)
 
     def _queue(self, target: str, ban: BanRecord | None) -> None:
-        self._waiting.pop(target, None)
-        if len(self._waiting) >= self._limit:
-            del self._waiting[next(iter(self._waiting))]
-            self.lost += 1
-        self._waiting[target] = ban
-        if self._timer is None and not self._writing and not self._closed:
-            self._timer = self._reactor.callLater(_PACE_S, self._write)
+        self._states.put(target, ban)
+        if self._writer.resting:
+            self._writer.wake(_PACE_S)
 
-    def flush(self) -> Deferred[None]:
-        """See the interface."""
-        if not self._waiting and not self._writing:
-            return succeed(None)
-        done: Deferred[None] = Deferred()
-        self._flushed.append(done)
-        if not self._writing:
-            self._stop_timer()
-            self._write()
-        return done
-
-    def _write(self) -> None:
-        self._timer = None
-        taken = [target for target, _ in zip(self._waiting, range(_ROWS_MAX), strict=False)]
-        self._writing = {target: self._waiting.pop(target) for target in taken}
-        shield_coroutine(self._send(self._writing)).addCallbacks(self._written, self._failed)
+    def _lose(self, target: str, why: Exception) -> None:
+        _log.error("the ban of {target} cannot be kept: {why}", target=target, why=why)
 
     async def _send(self, rows: dict[str, BanRecord | None]) -> None:
         gone = [target for target, ban in rows.items() if ban is None]
@@ -107,44 +96,6 @@ class PostgresBanStore:
         if self._reactor.seconds() - self._purged_s > _PURGE_S:
             self._purged_s = self._reactor.seconds()
             await self._reports.operate(_PURGE)
-
-    def _written(self, _: None) -> None:
-        self._writing = {}
-        if self._waiting and (self._flushed or len(self._waiting) >= _ROWS_MAX):
-            self._write()
-        elif self._waiting and not self._closed:
-            self._timer = self._reactor.callLater(_PACE_S, self._write)
-        else:
-            self._tell(None)
-
-    def _failed(self, failure: Failure) -> None:
-        rows, self._writing = self._writing, {}
-        if isinstance(failure.value, StoreBusy):
-            self._waiting = {**rows, **self._waiting}  # a newer state of a target wins
-        else:
-            self.lost += len(rows)
-            _log.failure("{count} bans cannot be kept", failure=failure, count=len(rows))
-        if self._waiting and not self._closed:
-            self._timer = self._reactor.callLater(_RETRY_S, self._write)
-        self._tell(failure)
-
-    def _tell(self, outcome: Failure | None) -> None:
-        waiting, self._flushed = self._flushed, []
-        for done in waiting:
-            if outcome is None:
-                done.callback(None)
-            else:
-                done.errback(outcome)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def close(self) -> None:
-        """No more writes. Flush first."""
-        self._closed = True
-        self._stop_timer()
 
     # ------------------------------------------------------------ reading
 
@@ -168,7 +119,7 @@ class PostgresBanStore:
 
     def _overlaid(self, found: list[BanRecord], targets: Sequence[str] | None) -> Sequence[BanRecord]:
         """With what is not written yet."""
-        newer = {**self._writing, **self._waiting}
+        newer = {**self._states.under_way, **self._states.waiting}
         kept = [ban for ban in found if ban.target not in newer]
         wanted = newer if targets is None else newer.keys() & set(targets)
         return kept + [ban for target in wanted if (ban := newer[target]) is not None]
@@ -178,8 +129,8 @@ class PostgresBanStore:
         return shield_coroutine(self._clear())
 
     async def _clear(self) -> int:
-        self._waiting.clear()
-        if self._writing:  # or it would come back
+        self._states.waiting.clear()
+        if self._states.under_way:  # or it would come back
             await self.flush()
         return int((await self._reports.query(_CLEAR))[0][0])
 

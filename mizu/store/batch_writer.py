@@ -5,7 +5,7 @@ written, is in :class:`Rows`; what is the same for all of them is here: when to 
 that PostgreSQL does not take, and what while the database is away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 
 from mizu.errors import StoreBusy
 from mizu.store.postgres import BadRow, always_busy, failure_of
+
+_BAD = (*BadRow, ValueError)  # the driver finds text that it cannot send
 
 
 class Batch(Protocol):
@@ -50,7 +52,7 @@ class Rows(Protocol[B]):
         """
         Write a batch: all of it or nothing.
 
-        :raise BadRow: for what is in one of its rows.
+        :raise BadRow: for what is in one of its rows; ValueError counts as such.
         :raise StoreBusy: the database is in trouble; the batch may be written or not.
         """
 
@@ -73,18 +75,27 @@ class Rows(Protocol[B]):
 class BatchWriter:
     """
     :param kind: of rows, in the plural, for the log.
-    :param link: what they are written through (only whether it is ``ready`` is asked here).
     :param retry_s: pause after the database has refused a batch for another reason than a row in it.
+    :param ready: whether there is a connection; without one nothing is tried until :meth:`recovered`.
     """
 
     log = Logger()
 
-    def __init__(self, kind: str, rows: Rows[Any], link: Any, reactor: Any, *, retry_s: float) -> None:
+    def __init__(
+        self,
+        kind: str,
+        rows: Rows[Any],
+        reactor: Any,
+        *,
+        retry_s: float,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._kind = kind
         self._rows = rows
-        self._link = link
         self._reactor = reactor
         self._retry_s = retry_s
+        self._ready = ready
+        self._in_trouble = False  # and it is in the log
         self._flying: Any = None  # the batch under way
         self._parts: list[Any] = []  # of a batch with a bad row in it; the next one last
         self._timer: IDelayedCall | None = None
@@ -125,8 +136,10 @@ class BatchWriter:
 
     def flush(self) -> Deferred[None]:
         """
-        Write what waits without further pause. Fires when nothing waits any more, or when the database is
-        away, so that it cannot be written now. Cancelled, only the answer is dropped.
+        Write what waits without further pause. Fires when nothing waits any more. Cancelled, only the answer
+        is dropped.
+
+        :raise StoreBusy: it cannot be written now; it still waits.
         """
         done: Deferred[None] = Deferred()
         self._flushes.append(done)
@@ -139,10 +152,12 @@ class BatchWriter:
         """No more writes; what waits is lost. Flush first."""
         self._closed = True
         self._cancel_timer()
-        lost = self._rows.abandon(failure_of(StoreBusy("the store is stopped")))
+        stopped = failure_of(StoreBusy("the store is stopped"))
+        lost = self._rows.abandon(stopped)
         if lost:
             self.log.error("{count} {kind} were not written", count=lost, kind=self._kind)
-        self._flushed()
+        if self._flying is None:
+            self._flushed(stopped if lost else None)
 
     # ------------------------------------------------------------ one statement after the other
 
@@ -153,11 +168,14 @@ class BatchWriter:
 
     def _write(self) -> None:
         self._timer = None
-        if self._closed or not (self._parts or len(self._rows)):
+        if not (self._parts or len(self._rows)):
             self._flushed()
-        elif not self._link.ready:
-            self._put_back([], failure_of(StoreBusy("the database is down")))
-            self._flushed()
+        elif self._closed:
+            self._flushed(failure_of(StoreBusy("the store is stopped")))
+        elif not self._ready():
+            busy = failure_of(StoreBusy("the database is down"))
+            self._put_back([], busy)
+            self._flushed(busy)
         else:
             self._flying = batch = self._parts.pop() if self._parts else self._rows.take()
             self.statements += 1
@@ -167,13 +185,14 @@ class BatchWriter:
 
     def _sent(self, _: None, batch: Any) -> None:
         self._flying = None
+        self._in_trouble = False
         self.written += len(batch)
         self._go_on()
         self._rows.committed(batch)
 
     def _failed(self, failure: Failure, batch: Any) -> None:
         self._flying = None
-        if not isinstance(failure.value, BadRow):
+        if not isinstance(failure.value, _BAD):
             self._trouble(always_busy(failure), batch)
         elif len(batch) > 1:  # find the row by halves, so that it does not stop the others
             self._parts += reversed(batch.halves())
@@ -184,12 +203,13 @@ class BatchWriter:
             self._rows.lose(batch, failure.value)
 
     def _trouble(self, busy: Failure, batch: Any) -> None:
-        if self._link.ready:  # else the store has told about the connection
+        if self._ready() and not self._in_trouble:  # else the store has told about the connection
+            self._in_trouble = True
             self.log.warn("{kind} wait: {problem}", kind=self._kind, problem=busy.value)
         self._put_back([batch], busy)
         if len(self._rows):
             self.wake(self._retry_s)
-        self._flushed()
+        self._flushed(busy)
 
     def _put_back(self, batches: list[Any], busy: Failure) -> None:
         parts, self._parts = self._parts, []
@@ -207,10 +227,13 @@ class BatchWriter:
         else:
             self.wake(0.0 if self._flushes else self._rows.pause_s())
 
-    def _flushed(self) -> None:
+    def _flushed(self, busy: Failure | None = None) -> None:
         done, self._flushes = self._flushes, []
         for each in done:
-            each.callback(None)
+            if busy is None:
+                each.callback(None)
+            else:
+                each.errback(busy)
 
     def _unexpected(self, failure: Failure) -> None:
         self.log.failure("writing {kind}", failure=failure, kind=self._kind)

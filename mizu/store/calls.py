@@ -35,7 +35,9 @@ class PostgresCallStore:
         self._link = link
         self._queue_max = queue_max
         self._queue = CallQueue(link, node, reactor)
-        self._writer = BatchWriter("call rows", self._queue, link, reactor, retry_s=_RETRY_S)
+        self._writer = BatchWriter(
+            "call rows", self._queue, reactor, retry_s=_RETRY_S, ready=lambda: link.ready
+        )
         self._closed = False
         self.flush = self._writer.flush
         self.recovered = self._writer.recovered

@@ -1,12 +1,10 @@
 """Registered contacts in PostgreSQL, written behind: many addresses of record in one statement."""
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mizu.deferreds import shield_coroutine
@@ -14,6 +12,7 @@ from mizu.interfaces import IClock, ILocationStore
 from mizu.model import Binding
 from mizu.store.batch_writer import BatchWriter
 from mizu.store.binding_rows import bindings_of, text_of
+from mizu.store.newest_states import NewestStates
 from mizu.store.postgres import Link, Pool
 
 #: One parameter, a JSON list of [aor, expires_at_s, bindings]; the newest node to write an aor wins.
@@ -39,74 +38,6 @@ _PACE_S = 0.1  # gathered at least so long, unless _ROWS_MAX are there earlier
 _RETRY_S = 1.0  # after a failure
 
 
-class LocationQueue:
-    """See :class:`~mizu.store.batch_writer.Rows`: the newest state of each address of record that waits."""
-
-    log = Logger()
-
-    def __init__(self, link: Link, node: Callable[[], str]) -> None:
-        self._link = link
-        self._node = node
-        self.states: dict[str, Sequence[Binding]] = {}
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def pause_s(self) -> float:
-        """See the protocol."""
-        return 0.0 if len(self.states) >= _ROWS_MAX else _PACE_S
-
-    def take(self) -> "LocationBatch":
-        """See the protocol."""
-        if len(self.states) <= _ROWS_MAX:
-            taken, self.states = LocationBatch(self.states), {}
-            return taken
-        names = list(islice(self.states, _ROWS_MAX))
-        return LocationBatch({name: self.states.pop(name) for name in names})
-
-    def send(self, batch: "LocationBatch") -> Deferred[None]:
-        """See the protocol."""
-        return self._link.operate(_WRITE, (text_of(batch.states), self._node()))
-
-    def committed(self, batch: "LocationBatch") -> None:
-        """See the protocol."""
-
-    def put_back(self, batches: "Sequence[LocationBatch]", busy: Failure) -> None:
-        """See the protocol. A newer state of an address of record wins."""
-        newer, self.states = self.states, {}
-        for batch in batches:
-            self.states.update(batch.states)
-        self.states.update(newer)
-
-    def lose(self, batch: "LocationBatch", why: Exception) -> None:
-        """See the protocol."""
-        self.log.error("registration of {aor} cannot be stored: {why}", aor=next(iter(batch.states)), why=why)
-
-    def abandon(self, busy: Failure) -> int:
-        """See the protocol."""
-        count = len(self.states)
-        self.states = {}
-        return count
-
-
-class LocationBatch:
-    """States that one statement writes."""
-
-    __slots__ = ("states",)
-
-    def __init__(self, states: dict[str, Sequence[Binding]]) -> None:
-        self.states = states
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def halves(self) -> "Sequence[LocationBatch]":
-        """See :class:`~mizu.store.batch_writer.Batch`."""
-        items = list(self.states.items())
-        middle = len(items) // 2
-        return [LocationBatch(dict(items[:middle])), LocationBatch(dict(items[middle:]))]
-
-
 @implementer(ILocationStore)
 class PostgresLocationStore:
     """
@@ -121,11 +52,16 @@ class PostgresLocationStore:
         self, pool: Pool, link: Link, *, node: Callable[[], str], limit: int, reactor: Any, clock: IClock
     ) -> None:
         self._pool = pool
-        self._limit = limit
+        self._link = link
+        self._node = node
         self._clock = clock
-        self._queue = LocationQueue(link, node)
-        self._writer = BatchWriter("registrations", self._queue, link, reactor, retry_s=_RETRY_S)
-        self._overflowed = 0
+        self._states: NewestStates[Sequence[Binding]] = NewestStates(
+            self._send, self._lose, rows_max=_ROWS_MAX, pace_s=_PACE_S, limit=limit
+        )
+        self._writer = BatchWriter(
+            "registrations", self._states, reactor, retry_s=_RETRY_S, ready=lambda: link.ready
+        )
+        self._log = Logger()
         self.flush = self._writer.flush
         self.recovered = self._writer.recovered
         self.close = self._writer.close
@@ -143,19 +79,21 @@ class PostgresLocationStore:
     @property
     def lost(self) -> int:
         """Rows that could not be kept."""
-        return self._writer.lost + self._overflowed
+        return self._writer.lost + self._states.given_up
 
     def put(self, aor: str, bindings: Sequence[Binding]) -> None:
         """See the interface."""
-        waiting = self._queue.states
-        if aor not in waiting and len(waiting) >= self._limit:
-            del waiting[next(iter(waiting))]
-            self._overflowed += 1
-        waiting[aor] = bindings
+        waiting = self._states.put(aor, bindings)
         if self._writer.resting:
             self._writer.wake(_PACE_S)
-        elif len(waiting) == _ROWS_MAX:
+        elif waiting == _ROWS_MAX:
             self._writer.wake(0.0)
+
+    def _send(self, states: dict[str, Sequence[Binding]]) -> Deferred[None]:
+        return self._link.operate(_WRITE, (text_of(states), self._node()))
+
+    def _lose(self, aor: str, why: Exception) -> None:
+        self._log.error("registration of {aor} cannot be stored: {why}", aor=aor, why=why)
 
     def load(self) -> Deferred[Sequence[Binding]]:
         """See the interface. Reads pages of 500, so that the reactor is never held for long."""

@@ -101,3 +101,24 @@ def test_the_queue_is_bounded(store: PostgresBanStore, pool: FakePool, clock: Cl
     assert store.lost == 2
     clock.advance(0.2)
     assert pool.statements[0][1][0] == ["192.0.2.2", "192.0.2.3", "192.0.2.4"]
+
+
+def test_a_ban_that_cannot_be_kept_does_not_stop_the_others(
+    store: PostgresBanStore, pool: FakePool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of its statement are written; it holds in memory all the same."""
+    kept: list[str] = []
+
+    def operate(sql: str, params: Any = None) -> Deferred[None]:
+        if sql.startswith("INSERT"):
+            if "bad" in params[0]:
+                return fail(ValueError("A string literal cannot contain NUL"))
+            kept.extend(params[0])
+        return succeed(None)
+
+    monkeypatch.setattr(pool, "operate", operate)
+    for target in ("192.0.2.1", "bad", "192.0.2.2"):
+        store.put(ban(target))
+    clock.pump([0.2] * 10)
+    assert sorted(kept) == ["192.0.2.1", "192.0.2.2"]
+    assert store.lost == 1

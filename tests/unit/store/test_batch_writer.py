@@ -1,6 +1,7 @@
 """The writer behind the stores of calls and registrations, over a fake database and a fake clock."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
@@ -94,7 +95,9 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
         self.rows = Numbers()
-        self.writer = BatchWriter("numbers", self.rows, self.rows, self.clock, retry_s=RETRY_S)
+        self.writer = BatchWriter(
+            "numbers", self.rows, self.clock, retry_s=RETRY_S, ready=lambda: self.rows.ready
+        )
 
     def put(self, *numbers: int) -> None:
         self.rows.waits += numbers
@@ -119,8 +122,14 @@ def world() -> World:
     return World()
 
 
-def fired(deferred: Deferred[None]) -> bool:
-    return deferred.called
+def told(flush: Deferred[None]) -> list[Any]:
+    """What a flush says: nothing yet, that all is written, or an error."""
+    seen: list[Any] = []
+    flush.addCallbacks(lambda _: seen.append("written"), lambda failure: seen.append(failure.type))
+    return seen
+
+
+WRITTEN, BUSY = ["written"], [StoreBusy]
 
 
 def test_rows_of_a_moment_go_in_one_statement(world: World) -> None:
@@ -217,6 +226,34 @@ def test_a_refusal_is_tried_again_after_a_pause(world: World) -> None:
     assert world.rows.kept == [1]
 
 
+def test_what_the_driver_cannot_send_is_a_bad_row(world: World) -> None:
+    """Its neighbours are written."""
+    world.rows.lose = lambda batch, why: world.rows.lost.extend(batch)  # type: ignore[method-assign]
+    world.put(1, 2)
+    world.clock.advance(PAUSE_S)
+    for error in (ValueError("NUL"), None, ValueError("NUL")):
+        world.rows.answer(error)
+        world.clock.advance(0)
+    assert (world.rows.kept, world.rows.lost) == ([1], [2])
+
+
+def test_trouble_is_logged_once(world: World) -> None:
+    """Not at each attempt, until it was over for a while."""
+    seen: list[str] = []
+    world.writer.log = SimpleNamespace(warn=lambda text, **_: seen.append(text))  # type: ignore[assignment]
+    world.put(1)
+    world.clock.advance(PAUSE_S)
+    for _ in range(5):
+        world.rows.answer(StoreBusy("too long"))
+        world.clock.advance(RETRY_S)
+    assert len(seen) == 1
+    world.rows.answer()
+    world.put(2)
+    world.clock.advance(PAUSE_S)
+    world.rows.answer(StoreBusy("too long"))
+    assert len(seen) == 2
+
+
 def test_an_unexpected_error_counts_as_a_refusal(world: World) -> None:
     """Rows are not lost for a mistake elsewhere."""
     world.put(1)
@@ -240,32 +277,30 @@ def test_nothing_is_tried_while_the_database_is_away(world: World) -> None:
 def test_flush_writes_at_once_and_everything(world: World) -> None:
     """More than one statement, without a pause, what comes meanwhile too."""
     world.put(*range(20))
-    done = world.writer.flush()
+    done = told(world.writer.flush())
     for count in (8, 8, 5):
         assert len(world.rows.sent[-1]) == count
-        assert not fired(done)
+        assert done == []
         if count == 8 and len(world.rows.sent) == 1:
             world.put(99)
         world.rows.answer()
         world.clock.advance(0)
-    assert fired(done)
+    assert done == WRITTEN
     assert world.rows.kept == [*range(20), 99]
 
 
 def test_flush_with_nothing_to_write_is_done(world: World) -> None:
     """At once."""
-    assert fired(world.writer.flush())
+    assert told(world.writer.flush()) == WRITTEN
 
 
 def test_a_second_flush_waits_with_the_first(world: World) -> None:
     """Nobody is told that all is written while a statement is under way."""
     world.put(1)
-    first, second = world.writer.flush(), world.writer.flush()
-    assert not fired(first)
-    assert not fired(second)
+    first, second = told(world.writer.flush()), told(world.writer.flush())
+    assert first == second == []
     world.rows.answer()
-    assert fired(first)
-    assert fired(second)
+    assert first == second == WRITTEN
 
 
 def test_a_flush_during_a_statement_waits_for_it(world: World) -> None:
@@ -273,31 +308,31 @@ def test_a_flush_during_a_statement_waits_for_it(world: World) -> None:
     world.put(1)
     world.clock.advance(PAUSE_S)
     world.put(2)
-    done = world.writer.flush()
+    done = told(world.writer.flush())
     world.rows.answer()
-    assert not fired(done)
+    assert done == []
     world.clock.advance(0)
     world.rows.answer()
-    assert fired(done)
+    assert done == WRITTEN
 
 
 def test_a_flush_waits_for_the_search_for_a_bad_row(world: World) -> None:
     """Every good row is written when it is done."""
     world.put(1, -2, 3)
-    done = world.writer.flush()
-    while not fired(done):
+    done = told(world.writer.flush())
+    while not done:
         world.rows.answer()
         world.clock.advance(0)
     assert (world.rows.kept, world.rows.lost) == ([1, 3], [-2])
 
 
 def test_a_flush_does_not_wait_for_a_database_that_is_away(world: World) -> None:
-    """It ends when the connection is lost, or at once; what waits still waits."""
+    """It fails when the connection is lost, or at once; what waits still waits."""
     world.put(1)
-    first = world.writer.flush()
+    first = told(world.writer.flush())
     world.down()
-    assert fired(first)
-    assert fired(world.writer.flush())
+    assert first == BUSY
+    assert told(world.writer.flush()) == BUSY
     assert world.rows.waits == [1]
 
 
@@ -307,9 +342,10 @@ def test_a_cancelled_flush_stops_nothing(world: World) -> None:
     first, second = world.writer.flush(), world.writer.flush()
     first.addErrback(lambda failure: None)
     first.cancel()
+    said = told(second)
     world.rows.answer()
     assert world.rows.kept == [1]
-    assert fired(second)
+    assert said == WRITTEN
 
 
 def test_closed_it_writes_no_more(world: World) -> None:
@@ -324,7 +360,7 @@ def test_closed_it_writes_no_more(world: World) -> None:
     world.put(3)
     world.clock.pump([PAUSE_S] * 50)
     assert world.rows.sent == [[1]]
-    assert fired(world.writer.flush())
+    assert told(world.writer.flush()) == BUSY
     assert not world.clock.getDelayedCalls()
 
 
@@ -359,7 +395,7 @@ class AnyOrder(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.made = 0
-        self.flushes: list[Deferred[None]] = []
+        self.flushes: list[list[Any]] = []
 
     @rule(count=st.integers(1, 12), bad=st.integers(0, 11))
     def put(self, count: int, bad: int) -> None:
@@ -387,7 +423,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        self.flushes.append(self.world.writer.flush())
+        self.flushes.append(told(self.world.writer.flush()))
 
     @invariant()
     def every_row_is_in_one_place(self) -> None:
@@ -405,7 +441,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def no_flush_waits_for_nothing(self) -> None:
         if not self.world.writer.waiting:
-            assert all(map(fired, self.flushes))
+            assert all(self.flushes)
 
     def teardown(self) -> None:
         self.the_connection_is_back()
