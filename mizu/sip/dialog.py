@@ -213,7 +213,7 @@ class Dialog:
                 return  # the old one goes on working
 
     def to_json(self) -> str:
-        """What :meth:`from_json` needs, as JSON text: that is a third of the price of an encoder. No secret."""
+        """What :meth:`from_json` needs, as JSON text (a third of the price of an encoder). No secret."""
         routes = ",".join([quoted(route) for route in self.routes]) if self.routes else ""
         return (
             f'{{"call_id":{quoted(self.call_id)},"local":{quoted(self.local)},'

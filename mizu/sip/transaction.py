@@ -225,6 +225,12 @@ class ServerTransaction(Machine):
         """
         raise NotImplementedError
 
+    def release(self) -> None:
+        """The user of an answered and acknowledged INVITE needs its request no more: most of its memory."""
+        if not self.flow.reliable:  # else a new connection may have to be made to where its Via says
+            del self.request
+            self.wire = b""
+
     def failed(self, reason: str) -> None:
         """A transport could not deliver our response (18.4)."""
         self._shared.counts.errors += 1
@@ -241,10 +247,11 @@ class ServerTransaction(Machine):
 
         A transaction that is over may still do this; it answers a request, whatever the tables forgot.
         """
-        transports, flow, via = self._shared.transports, self.flow, self.request.via
+        transports, flow = self._shared.transports, self.flow
         if transports is None or not flow.reliable or self._reopened:
             return None
         self._reopened = True
+        via = self.request.via
         port = via.port or (5061 if flow.proto == "tls" else 5060)
         return transports.flow_to(Hop(flow.proto, flow.remote[0], port, via.host), flow.listener)
 

@@ -220,6 +220,7 @@ class InviteClient(ClientTransaction):
 
     def _accept(self, response: Response) -> None:
         self._stop_timers(response)
+        self.wire = b""  # never sent again
         shared = self._shared
         shared.lingering["M"].add(self, shared.now())
         self.user.on_response(response, self)

@@ -5,7 +5,6 @@ A state machine without I/O. Events come as method calls from the legs and from 
 module does not.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -110,7 +109,7 @@ class Call:
         self.winner: CalleeLeg | None = None
         self.route: Route | None = None  #: the one being tried, or that was answered
         self.invite_to: Callable[[Route], tuple[Invitation, Callable[[str], str]]]
-        self._routes: deque[Route] = deque()
+        self._routes: list[Route] = []  # still to try, next one last
         self._best: tuple[Failure, Response | None] | None = None
         self._setup_s = ports.now()
         self._answer_s: float | None = None
@@ -226,7 +225,8 @@ class Call:
     # ------------------------------------------------------------ trying
 
     def _begin(self, routes: Sequence[Route]) -> None:
-        self._routes.extend(routes[: self.ports.settings.routes])
+        self._routes = list(routes[: self.ports.settings.routes])
+        self._routes.reverse()
         if not self._routes:
             self._best = (NO_ROUTE, None)
         self._try_next()
@@ -234,7 +234,7 @@ class Call:
     def _try_next(self) -> None:
         """The next route that has somewhere to send to; the end of the call when there is none."""
         while self._routes and self.state is CALLING:
-            route = self._routes.popleft()
+            route = self._routes.pop()
             self.route = route
             targets = self._targets(route)
             if not targets:

@@ -258,6 +258,7 @@ class CallerLeg(Leg):
         super().ack_received(ack, flow)
         if self.answer_repeat is None and self.state is LegState.UP and hasattr(self, "tx"):
             self._reliable = None
+            self.tx.release()
             del self.tx
 
     def _settle_on(self, dialog: Dialog) -> None:

@@ -608,3 +608,19 @@ def test_every_state_of_a_table_is_reachable_and_can_end(table: dict, machine: t
     assert reached == {*table, TERMINATED}
     for state, row in table.items():
         assert any(after != state for after, _ in row.values())
+
+
+def test_a_released_transaction_still_swallows_repetitions() -> None:
+    """An acknowledged INVITE keeps its place until timer L, without its request."""
+    rig = Rig()
+    tx = rig.server("INVITE")
+    tx.respond(tx.request.reply(200, to_tag="b"))
+    tx.release()
+    assert not hasattr(tx, "request")
+    sent = len(rig.flow.sent)
+    rig.send("INVITE")
+    tx.failed("too late")
+    assert len(rig.flow.sent) == sent
+    assert len(rig.user.transactions) == 1
+    rig.clock.advance(rig.layer.timers.l_s + GRAIN_S)
+    assert len(rig.layer) == 0
