@@ -34,6 +34,8 @@ KEEPALIVE_BYTES = 4
 
 MAX_DATAGRAM_BYTES = 65_535
 
+_HOOKS = ("addMessage", "handle_request", "handle_response")
+
 #: So many messages wait for the end of a batch at most.
 BATCH_MESSAGES = 64
 #: A message, where to, and who hears of its failure.
@@ -141,6 +143,10 @@ class DatagramTransport(sip.Base):
         self._report = report
         self._local_towards = local_towards
         self._admit = guard.admit
+        #: a subclass wants to see messages on their way to the sink
+        self._hooked = any(
+            getattr(type(self), name) is not getattr(DatagramTransport, name) for name in _HOOKS
+        )
         self._trace: Trace | None = None
         self._socket: Any = None
         self._socket_sendto: Callable[[bytes, tuple[str, int]], Any] = _closed
@@ -220,17 +226,18 @@ class DatagramTransport(sip.Base):
             self._traced("in", addr, datagram)
         try:
             message = parse_datagram(datagram, self._limits)
-            if isinstance(message, Request):
-                message.flow = self._stamp(message, addr, size_bytes)
+            flow = self._stamp(message, addr, size_bytes) if message.is_request else UdpFlow(self, addr)
+            message.flow = flow
+            if self._hooked:
+                self.addMessage(message)
             else:
-                message.flow = UdpFlow(self, addr)
-            self.addMessage(message)
+                self._sink.message_received(message, flow)
         except BadMessage as bad:
             self._malformed(bad, size_bytes, addr)
         except Exception:
             self._report.bug(f"udp:{host}:{addr[1]}")
 
-    def _stamp(self, request: Request, addr: tuple[str, int], size_bytes: int) -> UdpFlow:
+    def _stamp(self, request: Any, addr: tuple[str, int], size_bytes: int) -> UdpFlow:
         """Put the source into the top Via (18.2.1, RFC 3581); the flow that answers it (18.2.2)."""
         most = size_bytes * 3 // 2
         if _compiled is not None:
