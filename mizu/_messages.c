@@ -627,6 +627,7 @@ read_field(Reading *reading, Py_ssize_t number, const char *p, Py_ssize_t n)
     PyTuple_SET_ITEM(field, 0, name);
     PyTuple_SET_ITEM(field, 1, key);
     PyTuple_SET_ITEM(field, 2, text);
+    PyObject_GC_UnTrack(field); /* nothing but text in it, as the collector would find out by itself */
     PyList_SET_ITEM(reading->fields, number, field);
     before = PyDict_Size(reading->first);
     if (PyDict_SetDefault(reading->first, key, text) == NULL)
@@ -1068,6 +1069,8 @@ replace_via(PyObject *fields, PyObject *first, PyObject *old, PyObject *text)
             Py_DECREF(changed);
             return -1;
         }
+        if (PyUnicode_CheckExact(PyTuple_GET_ITEM(changed, 0)))
+            PyObject_GC_UnTrack(changed);
         PyList_SetItem(fields, i, changed);
         return 1;
     }

@@ -395,43 +395,6 @@ class Request(Message):
             out.append((name, KEYS.get(name) or header_key(name), extra[-1]))
         return Response._made(status, reason_phrase(status) if reason is None else reason, out, body)
 
-    def reply_bytes(
-        self,
-        status: int,
-        reason: str | None = None,
-        *,
-        to_tag: str | None = None,
-        fields: Iterable[tuple[str, str]] = (),
-    ) -> bytes:
-        """:meth:`reply` as it goes out, for answers without a body that nobody looks at again."""
-        first = self._first
-        if _compiled is not None and status > 100:
-            start = f"SIP/2.0 {status} {reason_phrase(status) if reason is None else reason}"
-            made = _compiled.answer(self, start, to_tag, fields, b"", False)
-            if made is not None:
-                return made
-        if len(first) == len(self.fields) and status > 100:
-            try:
-                to = first["to"]
-                if to_tag is not None and not self._has_to_tag(to):
-                    to = f"{to};tag={to_tag}"
-                text = (
-                    f"SIP/2.0 {status} {reason_phrase(status) if reason is None else reason}\r\n"
-                    f"Via: {first['via']}\r\nFrom: {first['from']}\r\nTo: {to}\r\n"
-                    f"Call-ID: {first['call-id']}\r\nCSeq: {first['cseq']}\r\n"
-                )
-            except KeyError:
-                text = ""
-            if text:
-                lines = 8
-                for name, value in fields:
-                    text += f"{name}: {value}\r\n"
-                    lines += 1
-                text += "Content-Length: 0\r\n\r\n"
-                if text.count("\n") == lines == text.count("\r"):
-                    return text.encode("utf-8", "surrogateescape")
-        return self.reply(status, reason, to_tag=to_tag, fields=fields).to_bytes()
-
     def _copied(self, to_tag: str | None, *, copy_record_route: bool) -> list[Field]:
         """What a response copies, of any request: in its order, every Via, the first of all else."""
         wanted = _COPIED | {"record-route"} if copy_record_route else _COPIED

@@ -24,6 +24,7 @@ from mizu.sip.transaction import (
 )
 from mizu.sip.transaction_client import ClientTransaction, ClientUser, InviteClient, OtherClient
 from mizu.sip.transaction_tables import COMPLETED
+from mizu.sip.wire import answer_bytes
 
 __all__ = [
     "Answer",
@@ -245,7 +246,7 @@ class TransactionLayer:
             self.answer_stateless(request, flow, status, reason, to_tag=to_tag, fields=fields)
             return
         self.tallies.responses_out[status // 100] += 1
-        wire = request.reply_bytes(status, reason, to_tag=to_tag, fields=fields)
+        wire = answer_bytes(request, status, reason, to_tag=to_tag, fields=fields)
         self._answers[key] = wire
         self._timer_j.add(key, self._now())
         flow.send(wire, self._send_failed)
@@ -368,7 +369,7 @@ class TransactionLayer:
         What is larger than an unproved sender may be sent goes without what can be missed, or not at all.
         """
         self.tallies.responses_out[status // 100] += 1
-        wire = request.reply_bytes(status, reason, to_tag=to_tag, fields=fields)
+        wire = answer_bytes(request, status, reason, to_tag=to_tag, fields=fields)
         most: int = getattr(flow, "answer_max_bytes", 0)
         if most and len(wire) > most:
             wire = self._fitted(request.reply(status, reason, to_tag=to_tag, fields=fields), flow)
