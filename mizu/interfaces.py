@@ -182,17 +182,19 @@ class IBanAdministration(Interface):
     def flush() -> Awaitable[None]:
         """Fires when everything put and removed so far is written. :raise StoreBusy: later, by itself."""
 
-    def clear() -> Awaitable[int]:
-        """Forget every ban. :return: how many there were. :raise StoreBusy:"""
+    def clear(before: datetime) -> Awaitable[int]:
+        """
+        Forget every ban that began by then. :return: how many there were. :raise StoreBusy: later, by itself.
+        """
 
     def trusted() -> Awaitable[Sequence[TrustedAddress]]:
         """The white list. :raise StoreBusy:"""
 
-    def trust(target: str, note: str, by: str) -> Awaitable[None]:
-        """Put a target on the white list. :raise StoreBusy:"""
+    def trust(entry: TrustedAddress) -> Awaitable[None]:
+        """Put a target on the white list. :raise StoreBusy: later, by itself."""
 
-    def distrust(target: str) -> Awaitable[bool]:
-        """Take it off. :return: false: it was not on it. :raise StoreBusy:"""
+    def distrust(target: str) -> Awaitable[None]:
+        """Take it off, if it is on it. :raise StoreBusy: later, by itself."""
 
 
 class IBanExport(Interface):

@@ -5,10 +5,11 @@
   it then leaves an entry of its own, with the error's code and no changes, as far as it can be written.
 * What happens on this node, as ending a call does, has no transaction that an entry could be in. Its entry is
   written before it is done, as ``begun``, and completed after. When it cannot be written, the command is
-  refused (503), but for emergencies (``Command.emergency``), which must work while the database is away. An
-  entry that could not be completed stays ``begun``, which tells the reader that its end is unknown.
+  refused (503), but for emergencies (``Command.emergency``), which must work while the database is away:
+  their entries wait in memory and are written when it is back. An entry that could not be completed stays
+  ``begun``, which tells the reader that its end is unknown.
 
-Whatever the list lacks is logged as critical.
+Whatever the list lacks, if only for now, is logged as critical.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -40,6 +41,9 @@ class AuditTrail(Protocol):
     def keep(self, entry: AuditEntry, changes: Sequence[Change]) -> Awaitable[int]:
         """Keep an entry that is complete. :return: its number. :raise StoreBusy: it is not kept."""
 
+    def keep_later(self, entry: AuditEntry, changes: Sequence[Change]) -> bool:
+        """Keep an entry as soon as that can be done. :return: whether there is room for it."""
+
 
 class Auditor:
     """
@@ -66,17 +70,29 @@ class Auditor:
             if not emergency:
                 _say(operator, line, wrong.code)
                 raise
-            _lost(f"{operator.name} from {operator.source}: {line}: {wrong}")
             return None
 
     async def finish(
-        self, number: int | None, operator: Operator, line: str, outcome: str, changes: Sequence[Change] = ()
+        self,
+        number: int | None,
+        operator: Operator,
+        command: str,
+        line: str,
+        outcome: str,
+        changes: Sequence[Change] = (),
     ) -> None:
         """After a change, or after its failure. Never fails."""
         _say(operator, line, outcome)
-        if self._trail is None or number is None:
+        if self._trail is None:
             return
         kept = presentable(changes)
+        if number is None:  # an emergency
+            later = self._trail.keep_later(AuditEntry(operator, command, line, outcome), kept)
+            when = "is written when the database is back" if later else "is not kept"
+            _lost(
+                f"this {when}: {operator.name} from {operator.source}: {line} -> {outcome}; changes: {kept}"
+            )
+            return
         try:
             await self._trail.finish(number, outcome, kept)
         except MizuError as wrong:

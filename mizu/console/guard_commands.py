@@ -80,6 +80,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             run=own.delbanned,
             examples=("delbanned",),
             changes=True,
+            emergency=True,
         ),
         Command(
             name="whitelist add",
@@ -89,6 +90,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_TARGET, Argument("note", TEXT, "why, for people", many=True)),
             examples=("whitelist add 192.0.2.1 our carrier",),
             changes=True,
+            emergency=True,
         ),
         Command(
             name="whitelist del",
@@ -98,6 +100,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(_TARGET,),
             examples=("whitelist del 192.0.2.1",),
             changes=True,
+            emergency=True,
         ),
         Command(
             name="whitelist list",

@@ -276,7 +276,7 @@ class CommandTable:
             outcome = type(broken).__name__
             raise
         finally:
-            await self._auditor.finish(number, operator, line, outcome, changes)
+            await self._auditor.finish(number, operator, command.name, line, outcome, changes)
         return done
 
     async def _change_atomically(self, command: Command, call: Invocation) -> CommandResult:

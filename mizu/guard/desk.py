@@ -1,9 +1,11 @@
 """What operators want of the guard: see, ban, let in again, trust. The commands are in ``mizu.console``."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from math import inf
+from typing import TypeVar
 
-from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
 from mizu.guard.addresses import Target, parse_target
 from mizu.guard.bans import Ban
 from mizu.guard.doorman import Doorman, record_of
@@ -11,12 +13,17 @@ from mizu.guard.watch import Failures
 from mizu.interfaces import IClock
 from mizu.model import BanRecord, TrustedAddress
 
+T = TypeVar("T")
+
 #: Widest network that one ban may have, bits: more is a slip of the finger.
 WIDEST = {4: 8, 6: 16}
 
 
 class Desk:
-    """Every change holds on this node at once, and on the others when it is written."""
+    """
+    Every change holds on this node at once, and on the others when it is written. While the database is away
+    it is kept in memory and written when that is back; StoreBusy says so, and undoes nothing.
+    """
 
     def __init__(self, doorman: Doorman, clock: IClock) -> None:
         self._door = doorman
@@ -55,7 +62,7 @@ class Desk:
         self._door.banned_since_start += 1
         self._door.store.put(record_of(ban))
         self._door.export(ban)
-        await self._door.store.flush()
+        await _written(self._door.store.flush())
         return found.text, found.host in self._door.trusted
 
     async def unban(self, target: str) -> list[BanRecord]:
@@ -77,15 +84,19 @@ class Desk:
             self._door.export_end(ban)
             self._door.store.remove(ban.target.text)
         self._door.watch.forget(found)
-        await self._door.store.flush()
+        await _written(self._door.store.flush())
         return [record_of(ban) for ban in gone]
 
     async def clear(self) -> int:
-        """End every ban, forget what was counted. :return: how many. :raise StoreBusy: on this node only."""
+        """
+        End every ban, forget what was counted. :return: how many.
+
+        :raise StoreBusy: it holds on this node and is written later.
+        """
         count = self._door.bans.clear()
         self._door.watch.forget(None)
         self._door.export_all()
-        stored: int = await self._door.store.clear()
+        stored: int = await _written(self._door.store.clear(self._clock.wall()))
         return max(count, stored)
 
     def list_trusted(self) -> Sequence[TrustedAddress]:
@@ -93,29 +104,53 @@ class Desk:
         return [*self._door.trusted_by_option, *self._door.trusted_by_command]
 
     async def trust(self, target: str, note: str, by: str) -> str:
-        """Put somebody on the white list. :return: its spelling. :raise BadRequest: :raise StoreBusy:"""
+        """
+        Put somebody on the white list. :return: its spelling.
+
+        :raise BadRequest: no target, or one that is too wide.
+        :raise StoreBusy: it holds on this node and is written later.
+        """
         found = parse_target(target)
         if found.port:
             raise BadRequest("the white list has addresses, networks and ranges, no ports")
         refuse_too_wide(found)
-        await self._door.store.trust(found.text, note, by)
-        await self._door.read({"whitelist"})
+        entry = TrustedAddress(found.text, note, by, self._clock.wall())
+        others = [one for one in self._door.trusted_by_command if one.target != found.text]
+        self._door.trust_these([*others, entry])
+        await _written(self._door.store.trust(entry))
         return found.text
 
     async def distrust(self, target: str) -> str:
-        """Take somebody off the white list. :raise NotFound: :raise StoreBusy:"""
+        """
+        Take somebody off the white list. :return: its spelling.
+
+        :raise NotFound: it is not on it. :raise Conflict: it is, by the option.
+        :raise StoreBusy: it holds on this node and is written later.
+        """
         found = parse_target(target)
-        if not await self._door.store.distrust(found.text):
+        with suppress(StoreBusy):  # then by what is known here
+            await self._door.read({"whitelist"})
+        others = [one for one in self._door.trusted_by_command if one.target != found.text]
+        if len(others) == len(self._door.trusted_by_command):
             if any(entry.target == found.text for entry in self._door.trusted_by_option):
                 raise Conflict(f"{found.text} is there by the option guardwhitelist; change that")
             raise NotFound(f"{found.text} is not on the white list")
-        await self._door.read({"whitelist"})
+        self._door.trust_these(others)
+        await _written(self._door.store.distrust(found.text))
         return found.text
 
     def list_failures(self) -> list[Failures]:
         """What is being counted now, the highest counts first."""
         found = list(self._door.watch.failures(self._clock.mono_s()))
         return sorted(found, key=lambda row: (-row.count, row.what, row.who))
+
+
+async def _written(writing: Awaitable[T]) -> T:
+    """:raise StoreBusy: not yet, in words for the operator."""
+    try:
+        return await writing
+    except StoreBusy as busy:
+        raise StoreBusy(f"it holds on this node; it is written when the database is back ({busy})") from None
 
 
 def _keeps_out(target: Target, address: Target) -> bool:

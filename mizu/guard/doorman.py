@@ -268,6 +268,11 @@ class Doorman:
             if IWhiteListExport.providedBy(export):
                 self._tell(export.whitelist, [target.text for target in targets])
 
+    def trust_these(self, entries: Sequence[TrustedAddress]) -> None:
+        """The white list of the database, as an operator changed it or as it was read."""
+        self.trusted_by_command = sorted(entries, key=lambda entry: entry.target)
+        self._fill_trusted()
+
     def ban_changed(self, target: str | None) -> None:
         """Another node, or this one, changed a ban; ``None``: any may have been."""
         self._stale.add(target)
@@ -303,8 +308,7 @@ class Doorman:
     async def read(self, stale: set[str | None]) -> None:
         """Read these targets from the database; ``None``: all, ``whitelist``: that. :raise StoreBusy:"""
         if "whitelist" in stale or None in stale:
-            self.trusted_by_command = list(await self.store.trusted())
-            self._fill_trusted()
+            self.trust_these(await self.store.trusted())
         targets = [target for target in stale if target is not None and target != "whitelist"]
         if None in stale:
             self._take_all(await self.store.load())

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - what is put into SQL text here are our own constants; values are parameters
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from mizu.store.noted import FINISH, WRITE, change_values, entry_values
 from mizu.store.postgres import Pool
 from mizu.store.text import clean
 
+LATER_MAX = 1000  #: entries of emergencies that wait for the database
 OTHERS = "operator"  #: who, instead of the names of operators that the reader does not know
 _REFERENCES = frozenset(one.name for one in REFERENCES)
 #: Members of a change that may name accounts or operators outside of the reader's reach.
@@ -53,13 +55,22 @@ class PostgresAuditStore:
     See :class:`mizu.console.auditing.AuditTrail` and :class:`mizu.console.services.AuditList`.
 
     :param node: name of this node.
-    :param mono_s: the monotonic clock.
+    :param mono_s: the monotonic clock. :param wall: now.
     """
 
-    def __init__(self, reports: Pool, node: Callable[[], str], mono_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        reports: Pool,
+        node: Callable[[], str],
+        mono_s: Callable[[], float],
+        wall: Callable[[], datetime],
+    ) -> None:
         self._reports = reports
         self._node = node
         self._mono_s = mono_s
+        self._wall = wall
+        self._later: deque[tuple[AuditEntry, Sequence[Change], datetime]] = deque()
+        self._keeping = False
         self._tidy_next_s = 0.0
         self.keep_days: Callable[[], int] = lambda: 0  #: how long entries are kept; 0: for ever
 
@@ -73,6 +84,25 @@ class PostgresAuditStore:
         """See the protocol."""
         values = entry_values(self._node(), entry, changes, begun_at)
         return self._reports.query(WRITE, values).addCallback(lambda rows: rows[0][0])
+
+    def keep_later(self, entry: AuditEntry, changes: Sequence[Change]) -> bool:
+        """See the protocol."""
+        if len(self._later) >= LATER_MAX:
+            return False
+        self._later.append((entry, changes, self._wall()))
+        return True
+
+    async def _keep_waiting(self) -> None:
+        """Write what waits, in order, as far as it goes."""
+        self._keeping = True
+        try:
+            while self._later:
+                await self.keep(*self._later[0])
+                self._later.popleft()
+        except StoreBusy:
+            pass
+        finally:
+            self._keeping = False
 
     def finish(self, number: int, outcome: str, changes: Sequence[Change]) -> Deferred[None]:
         """See the protocol."""
@@ -103,7 +133,14 @@ class PostgresAuditStore:
         return [_without_others(one, seen) if one.who == OTHERS else one for one in records]
 
     def tidy(self) -> None:
-        """Delete what is too old, once an hour; to be called now and then. Never fails."""
+        """
+        Write what waits for the database; once an hour, delete what is too old. To be called now and then.
+        Never fails.
+        """
+        if self._later and not self._keeping:
+            Deferred.fromCoroutine(self._keep_waiting()).addErrback(
+                lambda failure: _log.failure("audit entries could not be written", failure=failure)
+            )
         days, now_s = self.keep_days(), self._mono_s()
         if not days or now_s < self._tidy_next_s:
             return

@@ -1,6 +1,8 @@
 """Bans and the white list in PostgreSQL. Bans are written behind: many of them in one statement."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -8,12 +10,13 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mizu.deferreds import shield_coroutine
+from mizu.errors import StoreBusy
 from mizu.interfaces import IBanAdministration, IBanStore
 from mizu.model import BanRecord, TrustedAddress
+from mizu.store.ban_orders import BanOrders
 from mizu.store.batch_writer import BatchWriter
 from mizu.store.newest_states import NewestStates
 from mizu.store.postgres import Pool
-from mizu.store.text import storable
 
 _COLUMNS = "target, reason, banned_by, begun_at, until_at, times"
 _LOAD = f"SELECT {_COLUMNS} FROM ban WHERE target > %s ORDER BY target LIMIT 5000"  # noqa: S608 - constants
@@ -24,12 +27,8 @@ _PUT = """INSERT INTO ban (target, reason, banned_by, begun_at, until_at, times)
  begun_at = excluded.begun_at, until_at = excluded.until_at, times = excluded.times
  WHERE excluded.banned_by <> 'guard' OR (ban.until_at IS NOT NULL AND ban.until_at < excluded.until_at)"""
 _DELETE = "DELETE FROM ban WHERE target = ANY (%s)"
-_CLEAR = "WITH gone AS (DELETE FROM ban RETURNING 1) SELECT count(*) FROM gone"
 _PURGE = "DELETE FROM ban WHERE until_at < now() - interval '7 days'"
 _TRUSTED = "SELECT target, note, added_by, added_at FROM whitelist ORDER BY target"
-_TRUST = """INSERT INTO whitelist (target, note, added_by) VALUES (%s, %s, %s)
- ON CONFLICT (target) DO UPDATE SET note = excluded.note, added_by = excluded.added_by"""
-_DISTRUST = "DELETE FROM whitelist WHERE target = %s RETURNING target"
 
 _ROWS_MAX = 500  # in one statement
 _PACE_S = 0.1  # gathered so long
@@ -59,8 +58,7 @@ class PostgresBanStore:
         )
         self._writer = BatchWriter("bans", self._states, reactor, retry_s=_RETRY_S)
         self._purged_s = 0.0
-        self.flush = self._writer.flush
-        self.close = self._writer.close
+        self._orders = BanOrders(reports, reactor, limit)
 
     @property
     def lost(self) -> int:
@@ -83,7 +81,27 @@ class PostgresBanStore:
     def _lose(self, target: str, why: Exception) -> None:
         _log.error("the ban of {target} cannot be kept: {why}", target=target, why=why)
 
+    def flush(self) -> Deferred[None]:
+        """See the interface."""
+        return shield_coroutine(self._flush())
+
+    async def _flush(self) -> None:
+        await self._writer.flush()
+        if self._orders.pending:
+            await self._orders.write()
+
+    def close(self) -> None:
+        """No more writes. Flush first."""
+        self._writer.close()
+        self._orders.close()
+
+    @property
+    def pending(self) -> bool:
+        """Is there something that the database does not have?"""
+        return self._orders.pending or bool(self._states.waiting or self._states.under_way)
+
     async def _send(self, rows: dict[str, BanRecord | None]) -> None:
+        rows = {target: ban for target, ban in rows.items() if not self._orders.is_over(ban)}
         gone = [target for target, ban in rows.items() if ban is None]
         bans = [ban for ban in rows.values() if ban is not None]
         if gone:
@@ -119,31 +137,33 @@ class PostgresBanStore:
 
     def _overlaid(self, found: list[BanRecord], targets: Sequence[str] | None) -> Sequence[BanRecord]:
         """With what is not written yet."""
-        newer = {**self._states.under_way, **self._states.waiting}
-        kept = [ban for ban in found if ban.target not in newer]
+        every = {**self._states.under_way, **self._states.waiting}
+        newer = {target: ban for target, ban in every.items() if not self._orders.is_over(ban)}
+        kept = [ban for ban in self._orders.without_ended(found) if ban.target not in newer]
         wanted = newer if targets is None else newer.keys() & set(targets)
         return kept + [ban for target in wanted if (ban := newer[target]) is not None]
 
-    def clear(self) -> Deferred[int]:
+    def clear(self, before: datetime) -> Deferred[int]:
         """See the interface."""
-        return shield_coroutine(self._clear())
+        return shield_coroutine(self._clear(before))
 
-    async def _clear(self) -> int:
-        self._states.waiting.clear()
+    async def _clear(self, before: datetime) -> int:
+        self._orders.clear(before)
         if self._states.under_way:  # or it would come back
-            await self.flush()
-        return int((await self._reports.query(_CLEAR))[0][0])
+            with suppress(StoreBusy):
+                await self._writer.flush()
+        return await self._orders.write()
 
     # ------------------------------------------------------------ the white list
 
     def trusted(self) -> Deferred[Sequence[TrustedAddress]]:
         """See the interface."""
-        return self._reports.query(_TRUSTED).addCallback(lambda rows: [TrustedAddress(*row) for row in rows])
+        return self._reports.query(_TRUSTED).addCallback(self._orders.trusted)
 
-    def trust(self, target: str, note: str, by: str) -> Deferred[None]:
+    def trust(self, entry: TrustedAddress) -> Deferred[None]:
         """See the interface."""
-        return self._reports.operate(_TRUST, (target, note if storable(note) else "", by))
+        return self._orders.trust(entry.target, entry).addCallback(lambda _: None)
 
-    def distrust(self, target: str) -> Deferred[bool]:
+    def distrust(self, target: str) -> Deferred[None]:
         """See the interface."""
-        return self._reports.query(_DISTRUST, (target,)).addCallback(bool)
+        return self._orders.trust(target, None).addCallback(lambda _: None)

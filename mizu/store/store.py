@@ -146,7 +146,7 @@ class Store:
         self.options = PostgresOptionStore(self._reports, self.noted)
         self.bans = PostgresBanStore(self._reports, reactor)
         self.operators = PostgresOperatorStore(self._reports, self.noted)
-        self.audit = PostgresAuditStore(self._reports, lambda: self.node, clock.mono_s)
+        self.audit = PostgresAuditStore(self._reports, lambda: self.node, clock.mono_s, clock.wall)
         self.changes = Changes(reactor, self._where, settings, clock)
         self._links = [self._call_link, self._location_link, self.changes.link]
 

@@ -1,7 +1,7 @@
 """The ban store in memory, and an export that writes down what it is told."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from zope.interface import implementer
 
@@ -12,7 +12,7 @@ from mizu.model import BanRecord, TrustedAddress
 
 @implementer(IBanStore, IBanAdministration)
 class MemoryBanStore:
-    """Everything written at once. ``busy``: the database is away."""
+    """Everything written at once. ``busy``: the database is away, and says so when it has what is written."""
 
     def __init__(self) -> None:
         self.rows: dict[str, BanRecord] = {}
@@ -40,23 +40,24 @@ class MemoryBanStore:
     async def flush(self) -> None:
         self._check()
 
-    async def clear(self) -> int:
+    async def clear(self, before: datetime) -> int:
+        gone = [target for target, ban in self.rows.items() if ban.begun_at <= before]
+        for target in gone:
+            del self.rows[target]
         self._check()
-        count = len(self.rows)
-        self.rows.clear()
-        return count
+        return len(gone)
 
     async def trusted(self) -> Sequence[TrustedAddress]:
         self._check()
         return list(self.white.values())
 
-    async def trust(self, target: str, note: str, by: str) -> None:
+    async def trust(self, entry: TrustedAddress) -> None:
+        self.white[entry.target] = entry
         self._check()
-        self.white[target] = TrustedAddress(target, note, by, datetime(2026, 3, 1, tzinfo=UTC))
 
-    async def distrust(self, target: str) -> bool:
+    async def distrust(self, target: str) -> None:
+        self.white.pop(target, None)
         self._check()
-        return self.white.pop(target, None) is not None
 
 
 @implementer(IBanExport, IWhiteListExport)

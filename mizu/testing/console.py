@@ -190,6 +190,7 @@ class FakeAudit:
 
     def __init__(self) -> None:
         self.rows: list[AuditRecord] = []
+        self.later: list[tuple[AuditEntry, Sequence[Change]]] = []
         self.error: Exception | None = None
 
     async def begin(self, entry: AuditEntry) -> int:
@@ -223,6 +224,10 @@ class FakeAudit:
         number = await self.begin(entry)
         await self.finish(number, entry.outcome, changes)
         return number
+
+    def keep_later(self, entry: AuditEntry, changes: Sequence[Change]) -> bool:
+        self.later.append((entry, changes))
+        return True
 
     async def list(
         self, limit: int, before: int | None, who: str, about: str, operator: Operator

@@ -113,7 +113,18 @@ def test_without_the_database_a_ban_still_holds_here(room: Room) -> None:
     assert room.say("banned 192.0.2.7")["result"]["total"] == 1
     assert room.say("unban 192.0.2.7")["status"] == 503
     assert room.say("banned")["result"]["total"] == 0
-    assert room.say("whitelist add 192.0.2.7")["error"] == "store_busy"
+    answer = room.say("whitelist add 192.0.2.7 ours")
+    assert (answer["status"], answer["error"]) == (503, "store_busy")
+    assert "it holds on this node" in answer["lines"][0]
+    assert room.say("ban 192.0.2.7")["status"] == 503
+    assert "192.0.2.7" in room.door.trusted
+    assert room.say("whitelist del 192.0.2.7")["status"] == 503
+    assert room.say("whitelist del 192.0.2.7")["status"] == 404
+    assert "192.0.2.7" not in room.door.trusted
+    assert room.say("delbanned")["status"] == 503
+    assert room.say("banned")["result"]["total"] == 0
+    commands = [entry.command for entry, _ in room.audit.later]
+    assert commands == ["ban", "unban", "whitelist add", "ban", "whitelist del", "whitelist del", "delbanned"]
 
 
 def test_failures_are_shown_as_they_are_counted(room: Room) -> None:

@@ -1,6 +1,7 @@
 """How bans wait to be written, over a database that may be away."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from mizu.errors import StoreBusy
-from mizu.model import BanRecord
+from mizu.model import BanRecord, TrustedAddress
 from mizu.store.bans import PostgresBanStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,6 +31,11 @@ class FakePool:
         return succeed(None)
 
     def query(self, sql: str, params: Any = None) -> Deferred[Any]:
+        if self.busy:
+            return fail(StoreBusy("the database is down"))
+        if sql.startswith("WITH gone"):
+            self.statements.append(("CLEAR", params))
+            return succeed([(7,)])
         rows, self.rows = self.rows, []
         return succeed(rows)
 
@@ -122,3 +128,69 @@ def test_a_ban_that_cannot_be_kept_does_not_stop_the_others(
     clock.pump([0.2] * 10)
     assert sorted(kept) == ["192.0.2.1", "192.0.2.2"]
     assert store.lost == 1
+
+
+def test_an_end_of_all_bans_waits_for_the_database(
+    store: PostgresBanStore, pool: FakePool, clock: Clock
+) -> None:
+    """It ends those that began before it, written or not; what is read meanwhile has none of them."""
+    store.put(ban("192.0.2.1"))
+    pool.busy = True
+    told: list[Any] = []
+    store.clear(NOON).addErrback(told.append)
+    assert told[0].check(StoreBusy)
+    later = replace(ban("192.0.2.2"), begun_at=NOON + timedelta(seconds=1))
+    store.put(later)
+    pool.busy = False
+    pool.rows = [("192.0.2.3", "x", "guard", NOON, None, 1)]
+    found: list[Any] = []
+    store.find(["192.0.2.1", "192.0.2.2", "192.0.2.3"]).addCallback(found.extend)
+    assert found == [later]
+    clock.advance(1.1)
+    assert sorted((word, params[0]) for word, params in pool.statements) == [
+        ("CLEAR", NOON),
+        ("INSERT", ["192.0.2.2"]),
+    ]
+
+
+def test_a_ban_on_its_way_does_not_outlive_the_end_of_all(
+    store: PostgresBanStore, pool: FakePool, clock: Clock
+) -> None:
+    """It was being written when all were ended, failed, and is not written again."""
+    flying: Deferred[None] = Deferred()
+    operate, pool.operate = pool.operate, lambda sql, params=None: flying  # type: ignore[method-assign]
+    store.put(ban("192.0.2.1"))
+    clock.advance(0.2)
+    pool.operate = operate  # type: ignore[method-assign]
+    counted: list[Any] = []
+    store.clear(NOON).addBoth(counted.append)
+    flying.errback(StoreBusy("the database is down"))
+    clock.advance(1.1)
+    assert [word for word, _ in pool.statements] == ["CLEAR"]
+
+
+def test_the_white_list_is_written_when_the_database_is_back(
+    store: PostgresBanStore, pool: FakePool, clock: Clock
+) -> None:
+    """The last order about a target counts, also for what is read meanwhile."""
+    pool.busy = True
+    refused: list[Any] = []
+    for order in (
+        store.trust(TrustedAddress("192.0.2.1", "old", "anna", NOON)),
+        store.trust(TrustedAddress("192.0.2.1", "new", "anna", NOON)),
+        store.distrust("192.0.2.2"),
+    ):
+        order.addErrback(refused.append)
+    assert len(refused) == 3
+    pool.busy = False
+    pool.rows = [("192.0.2.2", "", "anna", NOON), ("192.0.2.3", "", "anna", NOON)]
+    found: list[Any] = []
+    store.trusted().addCallback(found.extend)
+    assert [(one.target, one.note) for one in found] == [("192.0.2.1", "new"), ("192.0.2.3", "")]
+    clock.advance(1.1)
+    assert pool.statements == [
+        ("INSERT", ("192.0.2.1", "new", "anna", NOON)),
+        ("DELETE", ("192.0.2.2",)),
+    ]
+    clock.advance(5)
+    assert len(pool.statements) == 2
