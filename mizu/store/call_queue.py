@@ -15,7 +15,7 @@ from mizu.store.postgres import Link, failure_of
 
 CLOSE_PACE_S = 0.05  #: closes, for which nobody waits, ride along with others for so long
 _ROWS_MAX = 500  # of one kind in one statement
-_PACE_S = 0.004  # between statements while somebody waits, from _BUSY_ROWS_PER_S on: batches fill
+_PACE_S = 0.008  # between statements while somebody waits, from _BUSY_ROWS_PER_S on: batches fill
 _BUSY_ROWS_PER_S = 1000.0  # below, a statement for each is affordable, and nobody waits for company
 _RATE_SHARE = 0.05  # of the newest statement in the mean of rows per second
 _KINDS = ("opens", "answers", "closes", "undo")
