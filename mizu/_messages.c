@@ -74,7 +74,7 @@ typedef struct {
 
 static Name names[NAMES_PLACES];
 static int names_count;
-static PyObject *s_via, *s_from, *s_to, *s_call_id, *s_cseq, *s_content_length, *s_contact, *s_record_route;
+static PyObject *s_via, *s_from, *s_to, *s_call_id, *s_cseq, *s_content_length, *s_contact, *s_max_forwards, *s_record_route;
 static PyObject *s_rport, *s_received, *s_tag;
 static PyObject *words; /* tuple of methods and usual parameter names */
 static PyObject *digest_words; /* tuple of names of digest parameters, and frequent values */
@@ -1484,6 +1484,47 @@ forward(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* ------------------------------------------------------------------ URIs */
 
+static int
+is_plain_sip_uri(PyObject *value)
+{
+    const char *p, *end, *begin;
+    Py_ssize_t n;
+
+    if (value == NULL || !plain_ascii(value))
+        return 0;
+    p = ascii(value, &n);
+    end = p + n;
+    if (n < 7 || memcmp(p, "sip:", 4) != 0)
+        return 0;
+    p += 4;
+    for (begin = p; p < end && ((kind_of[(unsigned char)*p] & HOST) || *p == '+'); p++)
+        ;
+    if (p == begin || p == end || *p != '@')
+        return 0;
+    for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & HOST) && *p != '_'; p++)
+        ;
+    if (p == begin || !(kind_of[(unsigned char)*begin] & (LETTER | DIGIT)) ||
+        !(kind_of[(unsigned char)p[-1]] & (LETTER | DIGIT)))
+        return 0;
+    if (p < end && *p == ':') {
+        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & DIGIT); p++)
+            ;
+        if (p == begin || p - begin > 4)
+            return 0;
+    }
+    if (p < end && *p == ';') {
+        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & LETTER); p++)
+            ;
+        if (p == begin || p == end || *p != '=')
+            return 0;
+        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & (LETTER | DIGIT)); p++)
+            ;
+        if (p == begin)
+            return 0;
+    }
+    return p == end;
+}
+
 PyDoc_STRVAR(plain_sip_uri_doc,
              "plain_sip_uri(text: str) -> bool\n\n"
              "As the regular expression of that name in mizu.sip.uri.");
@@ -1491,42 +1532,58 @@ PyDoc_STRVAR(plain_sip_uri_doc,
 static PyObject *
 plain_sip_uri(PyObject *self, PyObject *value)
 {
-    const char *p, *end, *begin;
-    Py_ssize_t n;
+    return PyBool_FromLong(is_plain_sip_uri(value));
+}
 
-    if (!plain_ascii(value))
+/* ------------------------------------------------------------------ what every user agent server checks */
+
+/* The URI of an address; NULL: it has not been read, or is none. */
+static PyObject *
+uri_of(PyObject *address)
+{
+    return address != NULL && Py_IS_TYPE(address, address_class.type) ? SLOT(address, of_address.uri_text) : NULL;
+}
+
+PyDoc_STRVAR(usual_headers_doc,
+             "usual_headers(request: Request, contacts: bool, plain_to: bool) -> bool\n\n"
+             "Whether From and To have been read, Max-Forwards is absent or 1 to 999, and, if asked for, there is no\n"
+             "Contact or one with a plain SIP URI, and To has a plain SIP URI. False: somebody must look closer.");
+
+static PyObject *
+usual_headers(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *first, *hops, *to, *contacts;
+
+    if (nargs != 3 || request_class.type == NULL || address_class.type == NULL ||
+        !Py_IS_TYPE(args[0], request_class.type))
         Py_RETURN_FALSE;
-    p = ascii(value, &n);
-    end = p + n;
-    if (n < 7 || memcmp(p, "sip:", 4) != 0)
+    first = SLOT(args[0], of_request.first);
+    to = uri_of(SLOT(args[0], of_request.to));
+    if (first == NULL || !PyDict_CheckExact(first) || to == NULL || uri_of(SLOT(args[0], of_request.from)) == NULL)
         Py_RETURN_FALSE;
-    p += 4;
-    for (begin = p; p < end && ((kind_of[(unsigned char)*p] & HOST) || *p == '+'); p++)
-        ;
-    if (p == begin || p == end || *p != '@')
-        Py_RETURN_FALSE;
-    for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & HOST) && *p != '_'; p++)
-        ;
-    if (p == begin || !(kind_of[(unsigned char)*begin] & (LETTER | DIGIT)) ||
-        !(kind_of[(unsigned char)p[-1]] & (LETTER | DIGIT)))
-        Py_RETURN_FALSE;
-    if (p < end && *p == ':') {
-        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & DIGIT); p++)
-            ;
-        if (p == begin || p - begin > 4)
+    hops = PyDict_GetItemWithError(first, s_max_forwards);
+    if (hops != NULL) {
+        Py_ssize_t n;
+        const char *p;
+        if (!plain_ascii(hops))
+            Py_RETURN_FALSE;
+        p = ascii(hops, &n);
+        if (n > 3 || short_number(p, n) < 1)
             Py_RETURN_FALSE;
     }
-    if (p < end && *p == ';') {
-        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & LETTER); p++)
-            ;
-        if (p == begin || p == end || *p != '=')
-            Py_RETURN_FALSE;
-        for (begin = ++p; p < end && (kind_of[(unsigned char)*p] & (LETTER | DIGIT)); p++)
-            ;
-        if (p == begin)
+    if (args[2] == Py_True && !is_plain_sip_uri(to))
+        Py_RETURN_FALSE;
+    if (args[1] == Py_True) {
+        contacts = SLOT(args[0], of_request.contacts);
+        if (contacts != NULL && PyList_CheckExact(contacts)) {
+            if (PyList_GET_SIZE(contacts) != 1 || !is_plain_sip_uri(uri_of(PyList_GET_ITEM(contacts, 0))))
+                Py_RETURN_FALSE;
+        } else if (PyDict_GetItemWithError(first, s_contact) != NULL)
             Py_RETURN_FALSE;
     }
-    return PyBool_FromLong(p == end);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_TRUE;
 }
 
 /* ------------------------------------------------------------------ digest */
@@ -1918,6 +1975,7 @@ static PyMethodDef functions[] = {
     {"plain_sip_uri", plain_sip_uri, METH_O, plain_sip_uri_doc},
     {"stamp", (PyCFunction)(void (*)(void))stamp, METH_FASTCALL, stamp_doc},
     {"to_bytes", (PyCFunction)(void (*)(void))to_bytes, METH_FASTCALL, to_bytes_doc},
+    {"usual_headers", (PyCFunction)(void (*)(void))usual_headers, METH_FASTCALL, usual_headers_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1939,6 +1997,7 @@ intern_all(void)
         {&s_cseq, "cseq"},
         {&s_content_length, "content-length"},
         {&s_contact, "contact"},
+        {&s_max_forwards, "max-forwards"},
         {&s_record_route, "record-route"},
         {&s_rport, "rport"},
         {&s_received, "received"},

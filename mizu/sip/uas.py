@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+from mizu import native
 from mizu.sip.grammar import BadMessage, split_list
 from mizu.sip.message import Request
 from mizu.sip.names import METHODS, reason_phrase
@@ -9,6 +10,7 @@ from mizu.sip.uri import plain_sip_uri
 
 Refusal = tuple[int, str, list[tuple[str, str]]]
 
+_compiled = native.messages
 _SDP = "application/sdp"
 #: Bodies that a method may carry; a method without a row may carry any.
 _BODIES: Mapping[str, tuple[str, ...]] = {
@@ -55,7 +57,10 @@ def refuse(
             return 416, reason_phrase(416), []
         if uri.headers:
             raise BadMessage("Headers in Request-URI", code="bad_uri")  # RFC 3261 19.1.1, table 1
-        refusal = _refuse_headers(request, method)
+        usual = _compiled is not None and _compiled.usual_headers(
+            request, method in _CONTACT_READ, method == "REGISTER"
+        )
+        refusal = None if usual else _refuse_headers(request, method)
     except BadMessage as bad:
         return bad.sip_status, str(bad), []
     if refusal is None and method != "CANCEL" and request.get("require") is not None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mizu import native
-from mizu.sip import digest, headers, message, parser, wire
+from mizu.sip import digest, headers, message, parser, uas, wire
 from mizu.sip.transport import udp
 
 
@@ -13,6 +13,6 @@ def implementation(request):
     if request.param == "compiled" and native.messages is None:
         pytest.skip("mizu._messages is not built here")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (digest, headers, message, parser, udp, wire):
+        for module in (digest, headers, message, parser, uas, udp, wire):
             patch.setattr(module, "_compiled", native.messages if request.param == "compiled" else None)
         yield request.param

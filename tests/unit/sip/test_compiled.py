@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mizu import native
-from mizu.sip import digest, headers, message, parser, uri, wire
+from mizu.sip import digest, headers, message, parser, uas, uri, wire
 from mizu.sip.grammar import BadMessage
 from mizu.sip.headers import CSeq, NameAddr, Via
 from mizu.sip.message import Request, Response
@@ -87,7 +87,7 @@ PIECES = [
 
 
 def pure(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (digest, headers, message, parser, wire):
+    for module in (digest, headers, message, parser, uas, wire):
         monkeypatch.setattr(module, "_compiled", None)
 
 
@@ -495,6 +495,56 @@ def test_passwords_are_judged_alike(texts, qop, algorithm, change):
 def test_plain_uris_are_recognized_alike(text):
     """As the regular expression does."""
     assert native.messages.plain_sip_uri(text) == bool(uri._plain_sip_uri(text))
+
+
+@needs_compiled
+@settings(max_examples=400)
+@given(
+    st.sampled_from(["INVITE", "REGISTER", "OPTIONS", "MESSAGE", "BYE", "SUBSCRIBE"]),
+    st.sampled_from(
+        ["", "0", "1", "70", "000", "255", "256", "999", "1000", "x", "99999999999999999999", "-1"]
+    ),
+    st.sampled_from(
+        ["<sip:b@h>", "sip:b@h", "<tel:+1>", "<http://h>", "<sip:%zz@h>", "<sip:b@h>;tag=1", '"x <sip:b@h>']
+    ),
+    st.lists(
+        st.sampled_from(
+            [
+                "<sip:a@h>",
+                "*",
+                "sip:a@h",
+                "<sip:a@h:99999>",
+                "<sip:a@h>, <sip:c@h>",
+                "<tel:1>;x=1",
+                "<sip:>",
+                "x",
+            ]
+        ),
+        max_size=2,
+    ),
+    st.sampled_from(["", "To", "Contact", "Max-Forwards"]),
+)
+def test_a_request_is_refused_alike(method, hops, to, contacts, changed):
+    """What the parser read and what was changed since."""
+    lines = [
+        f"{method} sip:x@h SIP/2.0",
+        "Via: SIP/2.0/UDP h;branch=z9hG4bK1",
+        f"To: {to}",
+        "From: <sip:a@h>;tag=1",
+    ]
+    lines += ["Call-ID: 1", f"CSeq: 1 {method}", *[f"Contact: {each}" for each in contacts]]
+    lines += [f"Max-Forwards: {hops}"] if hops else []
+
+    def refused():
+        request = parser.parse_datagram("\r\n".join([*lines, "", ""]).encode())
+        if changed:
+            request.set(changed, "<sip:%zz@h>")
+        return uas.refuse(request, methods=("INVITE", "REGISTER", "OPTIONS", "MESSAGE", "BYE", "SUBSCRIBE"))
+
+    compiled = refused()
+    with pytest.MonkeyPatch.context() as patch:
+        pure(patch)
+        assert compiled == refused()
 
 
 VALUE = st.text(max_size=12) | st.sampled_from(["a\r\nX: y", "\n", "\r", "ü", "\udcff", ""])
