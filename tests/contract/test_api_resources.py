@@ -3,7 +3,9 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
 import pytest_twisted
+from twisted.internet.defer import ensureDeferred
 
 from mizu.errors import NotFound
 from mizu.model import BanRecord, Operator, Rights, TrustedAddress
@@ -203,3 +205,68 @@ async def test_every_change_is_in_the_audit_list(api):
         assert len(entries) == 1, about
         assert entries[0]["changes"][0]["before"] is None
         assert entries[0]["outcome"] == "ok"
+
+
+async def tag_of(api, path, template):
+    """What ``If-Match`` wants, from the answer to a GET."""
+    status, value, headers = await api.ask("GET", path)
+    assert status == 200, value
+    api.check("GET", template, status, value)
+    [tag] = headers.getRawHeaders("etag")
+    assert tag == f'"v{value["version"]}"'
+    return tag
+
+
+CHANGES = [
+    ("/groups/sales", "/groups/{name}", {"note": "A"}, {"owner": "1001"}),
+    ("/numbers/3611", "/numbers/{number}", {"note": "A"}, {"holder": "1001"}),
+    ("/sip-accounts/1", "/sip-accounts/{id}", {"Priority": "3"}, {"Enabled": "0"}),
+]
+
+
+@pytest.mark.parametrize(("path", "template", "first", "second"), CHANGES)
+async def test_two_operators_do_not_overwrite_each_other_unseen(api, path, template, first, second):
+    """Groups, numbers, SIP accounts: without a version 428, with an old one 412, and nothing was changed."""
+    for line in ("group add sales", "numbers add 3611", "sipaccounts add carrier line1 secret"):
+        await api.table.run(line, ROOT)
+    tag = await tag_of(api, path, template)
+    await api.expect(428, "PATCH", path, template, body=first)
+    changed = await api.expect(200, "PATCH", path, template, body=first, headers={"if-match": tag})
+    assert changed["version"] == int(tag[2:-1]) + 1
+    stale = await api.expect(412, "PATCH", path, template, body=second, headers={"if-match": tag})
+    assert "somebody changed it meanwhile" in stale["lines"][0]
+    now = await api.get(path, template)
+    assert {name: changed[name] for name in now} == now
+    await api.expect(200, "PATCH", path, template, body=second, headers={"if-match": "*"})
+    await api.expect(404, "GET", path[:-1] + "9", template)
+
+
+async def test_of_two_at_once_one_wins(api):
+    """Both have seen the same version and send at the same moment."""
+    for line in ("group add sales", "numbers add 3611", "sipaccounts add carrier line1 secret"):
+        await api.table.run(line, ROOT)
+    for path, template, first, second in CHANGES:
+        headers = {"if-match": await tag_of(api, path, template)}
+        both = [ensureDeferred(api.ask("PATCH", path, body, headers=headers)) for body in (first, second)]
+        assert sorted([(await one)[0] for one in both]) == [200, 412], path
+
+
+async def test_a_number_is_not_taken_from_somebody_who_got_it_meanwhile(api):
+    """Freed and given to another since it was seen: 412, he keeps it."""
+    await api.table.run("numbers add 3611", ROOT)
+    await api.table.run("numbers allocate 1001 3611", ROOT)
+    tag = await tag_of(api, "/numbers/3611", "/numbers/{number}")
+    await api.table.run("numbers free 3611", ROOT)
+    await api.table.run("numbers allocate 1002 3611", ROOT)
+    free = "/numbers/{number}/free"
+    await api.expect(412, "POST", "/numbers/3611/free", free, body={}, headers={"if-match": tag})
+    assert (await api.get("/numbers/3611", "/numbers/{number}"))["account"] == "1002"
+
+
+async def test_joining_a_group_is_a_change_of_it(api):
+    """So that who changes the group has seen its members."""
+    await api.table.run("group add sales", ROOT)
+    tag = await tag_of(api, "/groups/sales", "/groups/{name}")
+    await api.table.run("group join sales 1001", ROOT)
+    headers = {"if-match": tag}
+    await api.expect(412, "PATCH", "/groups/sales", "/groups/{name}", body={"note": "x"}, headers=headers)

@@ -54,10 +54,11 @@ class SlowTokens:
 
     def __init__(self) -> None:
         self.rights = Rights.ADMIN
+        self.scope: int | None = None
 
     async def find(self, sha256: bytes, source: str) -> Operator | None:
         await deferLater(reactor, 0.05, lambda: None)
-        return Operator("alice", self.rights, source) if self.rights else None
+        return Operator("alice", self.rights, source, self.scope) if self.rights else None
 
 
 class Server:
@@ -182,6 +183,13 @@ async def test_a_sender_whom_the_database_knows_is_waited_for(server, rights, st
     assert answer[0] == status, answer
     assert [len(text) for text in server.imports.texts] == ([size_bytes] if status == 200 else [])
     assert server.files() == []
+
+
+async def test_a_reseller_sends_no_files(server):
+    """Import is for staff."""
+    server.tokens.scope = 7
+    assert (await server.send(b"username\n", token="mizu_" + "a" * 43))[0] == 403
+    assert server.imports.texts == []
 
 
 async def test_who_hangs_up_before_he_is_known_leaves_nothing(server):
