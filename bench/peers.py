@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -67,6 +68,9 @@ class Cluster:
                     f"listen_addresses = '127.0.0.1'\nport = {self.port}\nmax_connections = 200\n"
                     f"unix_socket_directories = '{self.directory}'\nshared_buffers = 256MB\n"
                 )
+        if (data / "postmaster.pid").exists():  # of a run that was killed, perhaps still at work
+            with suppress(subprocess.CalledProcessError):
+                self._run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
         self._run("pg_ctl", "-D", str(data), "-l", str(self.directory / "log"), "-w", "start")
         for pid in self.pids():
             subprocess.call(["taskset", "-a", "-p", "-c", self.cpu, str(pid)], stdout=subprocess.DEVNULL)
