@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mizu.accounts.fields import REFERENCES
 from mizu.accounts.scope import visible_many
@@ -92,15 +93,17 @@ class PostgresAuditStore:
         self._later.append((entry, changes, self._wall()))
         return True
 
-    async def _keep_waiting(self) -> None:
-        """Write what waits, in order, as far as it goes."""
+    async def flush(self) -> None:
+        """Write what waits, in order. :raise StoreBusy: the rest waits on."""
         self._keeping = True
         try:
             while self._later:
-                await self.keep(*self._later[0])
-                self._later.popleft()
-        except StoreBusy:
-            pass
+                entry = self._later.popleft()
+                try:
+                    await self.keep(*entry)
+                except StoreBusy:
+                    self._later.appendleft(entry)
+                    raise
         finally:
             self._keeping = False
 
@@ -138,9 +141,7 @@ class PostgresAuditStore:
         Never fails.
         """
         if self._later and not self._keeping:
-            Deferred.fromCoroutine(self._keep_waiting()).addErrback(
-                lambda failure: _log.failure("audit entries could not be written", failure=failure)
-            )
+            Deferred.fromCoroutine(self.flush()).addErrback(self._cannot_flush)
         days, now_s = self.keep_days(), self._mono_s()
         if not days or now_s < self._tidy_next_s:
             return
@@ -148,6 +149,11 @@ class PostgresAuditStore:
         Deferred.fromCoroutine(self._tidy(days)).addErrback(
             lambda failure: _log.failure("old audit entries could not be deleted", failure=failure)
         )
+
+    @staticmethod
+    def _cannot_flush(failure: Failure) -> None:
+        if not isinstance(failure.value, StoreBusy):  # else it is tried again
+            _log.failure("audit entries could not be written", failure=failure)
 
     async def _tidy(self, days: int) -> None:
         try:

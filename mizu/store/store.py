@@ -354,7 +354,8 @@ class Store:
         self.imports.stop()
         if self.state == "ready":
             self.state = "stopping"
-            for flush in (self.calls.flush(), self.locations.flush(), self.bans.flush()):
+            entries = Deferred.fromCoroutine(self.audit.flush())
+            for flush in (self.calls.flush(), self.locations.flush(), self.bans.flush(), entries):
                 flush.addTimeout(_FLUSH_MAX_S, self._reactor)
                 try:
                     await flush
