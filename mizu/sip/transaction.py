@@ -109,7 +109,7 @@ class Machine:
 
     __slots__ = ("_deadline", "_interval_s", "_shared", "_until_s", "state")
     _table: ClassVar[Bound]
-    first_state = TRYING
+    first_state: ClassVar[str] = TRYING
 
     state: str
     _shared: Surroundings
@@ -168,6 +168,8 @@ class ServerTransaction(Machine):
 
     The four callbacks are ``None`` until somebody wants to know.
     """
+
+    __deletable__ = ("request",)  # said for mypyc
 
     __slots__ = (
         "_reopened",
@@ -303,7 +305,7 @@ class InviteServer(ServerTransaction):
     """INVITE (17.2.1, RFC 6026 7.1)."""
 
     __slots__ = ()
-    first_state = PROCEEDING
+    first_state: ClassVar[str] = PROCEEDING
 
     def __init__(self, request: Request, flow: Flow, key: Key, shared: Surroundings) -> None:
         super().__init__(request, flow, key, shared)

@@ -1,7 +1,7 @@
 """The two client machines (RFC 3261 17.1, RFC 6026), the CANCEL of an INVITE and the ACK to its failure."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mizu.sip.flow import Flow
 from mizu.sip.message import Request, Response
@@ -141,7 +141,7 @@ class InviteClient(ClientTransaction):
     """INVITE (17.1.1, RFC 6026 7.2), with its CANCEL (9.1)."""
 
     __slots__ = ("_ack", "_cancel_fields", "_cancel_sent")
-    first_state = CALLING
+    first_state: ClassVar[str] = CALLING
 
     def __init__(
         self,
