@@ -176,7 +176,10 @@ def compiled_parts(environment: Environment) -> str:
     return run(environment.python, "-c", code, cwd=environment.elsewhere).strip()
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+CAN_COMPILE = shutil.which("cc") and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
+@pytest.mark.skipif(not CAN_COMPILE, reason="there is no C compiler, or Python's headers are missing")
 @pytest.mark.parametrize("how", ["wheel", "source_package", "editable"])
 def test_the_compiled_parts_are_built_where_a_compiler_is(environment, tree, how, request):
     """Each way of installing makes them and uses them."""
