@@ -32,7 +32,9 @@ typedef union {
     char bytes[CMSG_SPACE(sizeof(struct timespec))];
 } Control;
 
-static char *buffers; /* used only between recvmmsg and the copies, by whoever holds the interpreter's lock */
+/* Whoever receives takes them away until all is copied: making objects may run the collector, that any Python
+ * code, and that may receive too. */
+static char *buffers;
 static struct {
     uint32_t address;
     PyObject *text;
@@ -120,6 +122,15 @@ begins_something(const char *data, unsigned size)
     return 0;
 }
 
+static void
+give_back(char *mine)
+{
+    if (buffers == NULL)
+        buffers = mine;
+    else
+        PyMem_RawFree(mine);
+}
+
 PyDoc_STRVAR(receive_doc,
              "receive(fd: int, wait_ns: int) -> tuple[list[tuple[bytes, tuple[str, int]]], int]\n\n"
              "What waits at a socket, BATCH datagrams at most, each with its sender.\n\n"
@@ -136,6 +147,7 @@ receive(PyObject *self, PyObject *args)
     Address from[BATCH];
     Control controls[BATCH];
     int fd, count, i;
+    char *mine;
     long stale = 0;
     long long wait_ns;
     int64_t oldest_ns = 0;
@@ -143,11 +155,13 @@ receive(PyObject *self, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "iL", &fd, &wait_ns))
         return NULL;
-    if (buffers == NULL && (buffers = PyMem_RawMalloc((size_t)BATCH * STRIDE)) == NULL)
+    mine = buffers;
+    buffers = NULL;
+    if (mine == NULL && (mine = PyMem_RawMalloc((size_t)BATCH * STRIDE)) == NULL)
         return PyErr_NoMemory();
     memset(headers, 0, sizeof headers);
     for (i = 0; i < BATCH; i++) {
-        parts[i].iov_base = buffers + (size_t)i * STRIDE;
+        parts[i].iov_base = mine + (size_t)i * STRIDE;
         parts[i].iov_len = DATAGRAM_BYTES;
         from[i].any.sa_family = AF_UNSPEC;
         headers[i].msg_hdr.msg_name = &from[i];
@@ -162,8 +176,11 @@ receive(PyObject *self, PyObject *args)
     do {
         count = recvmmsg(fd, headers, BATCH, MSG_DONTWAIT, NULL);
     } while (count < 0 && errno == EINTR);
-    if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-        return PyErr_SetFromErrno(PyExc_OSError);
+    if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        give_back(mine);
+        return NULL;
+    }
     if (wait_ns > 0 && count > 0) {
         struct timespec now;
         if (clock_gettime(CLOCK_REALTIME, &now) == 0)
@@ -187,6 +204,7 @@ receive(PyObject *self, PyObject *args)
             Py_CLEAR(all);
         Py_XDECREF(one);
     }
+    give_back(mine);
     return all == NULL ? NULL : Py_BuildValue("(Nl)", all, stale);
 }
 
@@ -196,6 +214,7 @@ address_of(PyObject *where, int family, Address *to, socklen_t *size)
 {
     PyObject *host, *number;
     const char *text;
+    Py_ssize_t length;
     long port;
 
     memset(to, 0, sizeof *to);
@@ -206,12 +225,12 @@ address_of(PyObject *where, int family, Address *to, socklen_t *size)
     if (!PyUnicode_Check(host) || !PyLong_Check(number))
         return EINVAL;
     port = PyLong_AsLong(number);
-    text = PyUnicode_AsUTF8(host);
+    text = PyUnicode_AsUTF8AndSize(host, &length);
     if (text == NULL || (port == -1 && PyErr_Occurred())) {
         PyErr_Clear();
         return EINVAL;
     }
-    if (port < 0 || port > 65535)
+    if (port < 0 || port > 65535 || strlen(text) != (size_t)length)
         return EINVAL;
     to->any.sa_family = (sa_family_t)family;
     if (family == AF_INET6) {
@@ -276,12 +295,15 @@ send_all(PyObject *self, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "iiO!", &fd, &family, &PyList_Type, &messages))
         return NULL;
-    failed = PyList_New(0);
-    if (failed == NULL)
+    messages = PyList_AsTuple(messages); /* whatever becomes of the list, the bytes stay where they are */
+    failed = messages == NULL ? NULL : PyList_New(0);
+    if (failed == NULL) {
+        Py_XDECREF(messages);
         return NULL;
+    }
     memset(headers, 0, sizeof headers);
-    for (i = 0; i < PyList_GET_SIZE(messages); i++) {
-        PyObject *message = PyList_GET_ITEM(messages, i), *data;
+    for (i = 0; i < PyTuple_GET_SIZE(messages); i++) {
+        PyObject *message = PyTuple_GET_ITEM(messages, i), *data;
         socklen_t size = 0;
         int wrong;
         if (!PyTuple_Check(message) || PyTuple_GET_SIZE(message) < 2 || !PyBytes_Check(PyTuple_GET_ITEM(message, 0))) {
@@ -310,8 +332,10 @@ send_all(PyObject *self, PyObject *args)
     }
     if (send_some(fd, headers, index, count, failed) < 0)
         goto failed;
+    Py_DECREF(messages);
     return failed;
 failed:
+    Py_DECREF(messages);
     Py_DECREF(failed);
     return NULL;
 }
@@ -331,7 +355,8 @@ PyInit__datagrams(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module != NULL && PyModule_AddIntConstant(module, "BATCH", BATCH) < 0)
+    if (module != NULL && (PyModule_AddIntConstant(module, "BATCH", BATCH) < 0 ||
+                           PyModule_AddIntConstant(module, "SO_TIMESTAMPNS", SO_TIMESTAMPNS) < 0))
         Py_CLEAR(module);
     return module;
 }

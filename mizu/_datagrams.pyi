@@ -1,6 +1,7 @@
 from typing import Any
 
 BATCH: int
+SO_TIMESTAMPNS: int  #: as the socket module has others
 
 def receive(fd: int, wait_ns: int, /) -> tuple[list[tuple[bytes, tuple[str, int]]], int]: ...
 def send(

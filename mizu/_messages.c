@@ -1250,17 +1250,25 @@ to_bytes(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* ------------------------------------------------------------------ messages of ours to bytes */
 
-/* Bytes that grow; NULL in the beginning. */
+/* Bytes that grow; begin() makes one. */
 typedef struct {
     char *data;
     Py_ssize_t size, room;
     char fixed[1536]; /* nearly every message */
 } Text;
 
+static void
+begin(Text *text)
+{
+    text->data = text->fixed;
+    text->size = 0;
+    text->room = (Py_ssize_t)sizeof text->fixed;
+}
+
 static int
 grow(Text *text, Py_ssize_t more)
 {
-    Py_ssize_t room = text->room == 0 ? (Py_ssize_t)sizeof text->fixed : text->room;
+    Py_ssize_t room = text->room;
     char *data;
 
     if (more > PY_SSIZE_T_MAX / 4 - text->size) {
@@ -1269,17 +1277,13 @@ grow(Text *text, Py_ssize_t more)
     }
     while (room < text->size + more)
         room *= 2;
-    if (room == (Py_ssize_t)sizeof text->fixed)
-        data = text->fixed;
-    else {
-        data = PyMem_Realloc(text->data == text->fixed ? NULL : text->data, (size_t)room);
-        if (data == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        if (text->data == text->fixed)
-            memcpy(data, text->fixed, (size_t)text->size);
+    data = PyMem_Realloc(text->data == text->fixed ? NULL : text->data, (size_t)room);
+    if (data == NULL) {
+        PyErr_NoMemory();
+        return -1;
     }
+    if (text->data == text->fixed)
+        memcpy(data, text->fixed, (size_t)text->size);
     text->data = data;
     text->room = room;
     return 0;
@@ -1390,8 +1394,7 @@ answer(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     if (first == NULL || fields == NULL || !PyDict_CheckExact(first) || !PyList_CheckExact(fields) ||
         PyDict_Size(first) != PyList_GET_SIZE(fields))
         Py_RETURN_NONE;
-    text.data = NULL;
-    text.size = text.room = 0;
+    begin(&text);
     result = add_value(&text, args[1]);
     if (result > 0 && ADD(&text, "\r\n") < 0)
         result = -1;
@@ -1453,8 +1456,7 @@ forward(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     body = SLOT(args[0], of_request.body);
     if (fields == NULL || body == NULL || !PyList_CheckExact(fields) || !PyBytes_CheckExact(body))
         Py_RETURN_NONE;
-    text.data = NULL;
-    text.size = text.room = 0;
+    begin(&text);
     result = add_value(&text, SLOT(args[0], of_request.method));
     if (result > 0)
         result = ADD(&text, " ") < 0 ? -1 : add_value(&text, SLOT(args[0], of_request.uri));

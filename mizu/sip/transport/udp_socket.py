@@ -18,8 +18,6 @@ from mizu.sip.transport.udp import MAX_DATAGRAM_BYTES, CannotListen, DatagramTra
 
 #: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
 _FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
-#: ``SO_TIMESTAMPNS`` of Linux: each datagram says when it came.
-_TIMESTAMP = 35
 
 #: So many batches are taken in one turn of the reactor.
 BATCHES = 4
@@ -83,7 +81,7 @@ def _adopt(
         return
     if protocol.wait_ns:
         with suppress(OSError):  # without it nothing is too old
-            sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
+            sock.setsockopt(socket.SOL_SOCKET, _compiled.SO_TIMESTAMPNS, 1)
     port: Any = BatchPort._fromListeningDescriptor(  # type: ignore[no-untyped-call]
         reactor, fd, family, protocol, MAX_DATAGRAM_BYTES
     )

@@ -621,7 +621,7 @@ def test_an_answer_is_written_alike(to, status, reason, tag, fields, body, route
 
 @needs_compiled
 @given(
-    st.sampled_from(["INVITE", "ü"]),
+    st.sampled_from(["INVITE", "ü", ""]),
     VALUE,
     st.lists(st.tuples(st.sampled_from(["Via", "X", "X\n"]), VALUE), max_size=6),
     VALUE,

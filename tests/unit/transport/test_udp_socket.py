@@ -1,6 +1,7 @@
 """Batches of datagrams on real loopback sockets: nothing is lost, turned around or told to the wrong one."""
 
 import errno
+import gc
 import os
 import socket
 import time
@@ -304,6 +305,73 @@ def test_datagrams_of_every_size_arrive_whole(listener, phone, guard):
         sock.sendto(os.urandom(size), ("127.0.0.1", transport.port))
     port.doRead()
     assert [len(each) for each in got] == sizes
+
+
+@pytest.fixture
+def collecting():
+    """``collecting(function)`` calls it once in the midst of things: when the collector of garbage runs."""
+    before = gc.get_threshold()
+    calls: list[Any] = []
+
+    def begin(function):
+        def once(phase, info):
+            if phase == "stop" and not calls:
+                calls.append(None)
+                function()
+
+        begin.held = [(n, n) for n in range(3000)]  # what is there to be used again is used up
+        begin.added = once
+        gc.collect()
+        gc.callbacks.append(once)
+        gc.set_threshold(8)
+
+    begin.added = begin.held = None
+    yield begin
+    gc.set_threshold(*before)
+    if begin.added is not None:
+        gc.callbacks.remove(begin.added)
+
+
+@needs_compiled
+def test_who_receives_while_somebody_receives_gets_his_own(phone, collecting):
+    """The collector may run anything, another listener's turn too: no datagram changes its socket."""
+    one, two, sender = phone(), phone(), phone()
+    for n in range(30):
+        sender.sendto(b"one %d" % n, one.getsockname())
+        sender.sendto(b"two %d" % n, two.getsockname())
+    inner: list[Any] = []
+    collecting(lambda: inner.extend(native.datagrams.receive(two.fileno(), 0)[0]))
+    outer, _ = native.datagrams.receive(one.fileno(), 0)
+    assert [data for data, _ in outer] == [b"one %d" % n for n in range(30)]
+    inner += native.datagrams.receive(two.fileno(), 0)[0]
+    assert [data for data, _ in inner] == [b"two %d" % n for n in range(30)]
+
+
+@needs_compiled
+def test_messages_are_sent_whole_whatever_becomes_of_their_list(phone, collecting):
+    """Somebody empties it while the system is asked."""
+    sender, sock = phone(), phone()
+    bad = (b"", ("no address", 9), None)
+    messages: list[Any] = []
+    for n in range(20):
+        messages += [(b"%d" % n * 2000, sock.getsockname(), None), bad]
+    collecting(messages.clear)
+    refused = native.datagrams.send(sender.fileno(), socket.AF_INET, messages)
+    assert refused == [(n, errno.EAFNOSUPPORT) for n in range(1, 40, 2)]
+    assert received(sock) == [b"%d" % n * 2000 for n in range(20)]
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    "where",
+    [("127.0.0.1\0.example", 9), ("127.0.0.1", 65_536), ("127.0.0.1", -1), ("\udcff", 9), (b"", 9), ()],
+)
+def test_an_address_that_is_none_is_refused(phone, where):
+    """Nothing is guessed from its beginning, and the messages after it go."""
+    sender, sock = phone(), phone()
+    messages = [(b"no", where, None), (b"yes", sock.getsockname(), None)]
+    assert native.datagrams.send(sender.fileno(), socket.AF_INET, messages) == [(0, errno.EINVAL)]
+    assert received(sock) == [b"yes"]
 
 
 def test_without_the_compiled_part_twisted_reads_the_socket(monkeypatch, sink, guard, limits, clock):
