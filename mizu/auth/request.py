@@ -211,8 +211,15 @@ class Authorizer:
             return Refused(500, "Authorization Failed", (), "backend_failed")
         if any_source:
             key = query.username
-        entry = self._keep(key, credentials, answer, epoch)
-        return self._judge(request, flow, credentials, entry)
+        entry = self._entry(credentials, answer) if answer is not None else None
+        decision = self._judge(request, flow, credentials, entry)
+        # A wrong password is asked about each time, so nothing would be gained by keeping what was said to
+        # it; and nothing is done for an account that exists that is not done for one that does not.
+        if entry is None:
+            self.cache.drop(key)
+        elif credentials is None or isinstance(decision, Accepted):
+            self._keep(key, entry, epoch)
+        return decision
 
     def forget(self, username: str | None) -> None:
         """Drop what is cached about an account; ``None``: about all."""
@@ -365,10 +372,16 @@ class Authorizer:
 
     def _challenge(self, request: Request, flow: Flow, *, stale: bool = False) -> Challenge:
         self._on_challenge(flow)
-        return self._fresh_challenge(request, flow, stale=stale)
+        if stale:
+            return self._fresh_challenge(request, flow, stale=True)
+        same = f"{request.get('via')}{request.get('call-id')}{request.get('cseq')}"
+        return self._fresh_challenge(request, flow, same)
 
-    def _fresh_challenge(self, request: Request, flow: Flow, *, stale: bool = False) -> Challenge:
-        nonce = self._signer.make(self._clock.wall_s(), flow.remote[0])
+    def _fresh_challenge(
+        self, request: Request, flow: Flow, same: str = "", *, stale: bool = False
+    ) -> Challenge:
+        """:param same: for repetitions of a request, which get the same challenge."""
+        nonce = self._signer.make(self._clock.wall_s(), flow.remote[0], same)
         status, name = (
             (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
         )
@@ -443,21 +456,18 @@ class Authorizer:
         fields = (("Retry-After", str(retry_s)),) if retry_s else ()
         return Refused(error.sip_status, "" if retry_s else str(error), fields, error.code)
 
-    def _keep(
-        self, key: CacheKey, credentials: Credentials | None, answer: AuthAnswer | None, epoch: int
-    ) -> Entry | None:
-        """Cache an answer, unless something was forgotten while it was on its way: it may be the old one."""
-        if answer is None:
-            self.cache.drop(key)
-            return None
+    def _entry(self, credentials: Credentials | None, answer: AuthAnswer) -> Entry:
         username = credentials.username if credentials is not None else answer.account.username
-        entry = Entry(answer, Accepted(answer.account, username), self._clock.mono_s() + answer.cache_s)
+        return Entry(answer, Accepted(answer.account, username), self._clock.mono_s() + answer.cache_s)
+
+    def _keep(self, key: CacheKey, entry: Entry, epoch: int) -> None:
+        """Cache an answer, unless something was forgotten while it was on its way: it may be the old one."""
+        answer = entry.answer
         selected = isinstance(key, tuple) and key[3].startswith("=")
         if selected and answer.account.username != key[2]:
-            return entry  # a rule has changed meanwhile: the key stands for another account
+            return  # a rule has changed meanwhile: the key stands for another account
         if answer.cache_s > 0 and epoch == self.cache.epoch:
             self.cache.put(key, entry)
-        return entry
 
     async def _ask_once(self, key: CacheKey, query: AuthQuery) -> Found:
         """Ask the backends; whoever wants to know the same meanwhile waits for that answer."""

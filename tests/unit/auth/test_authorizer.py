@@ -157,6 +157,15 @@ def test_each_algorithm_has_its_own_header_in_the_configured_order(accounts: Fak
         assert isinstance(at.decide(at.request(Authorization=value)), Accepted)
 
 
+def test_a_repeated_request_gets_the_very_same_challenge(at: Setting) -> None:
+    """RFC 3261 8.2.7: a client that hears it twice sees that it is a repetition. Others get their own."""
+    request = at.request()
+    first = at.authorizer.first_answer(request, at.flow)  # type: ignore[arg-type]
+    at.clock.advance(3.5)
+    assert at.authorizer.first_answer(request, at.flow) == first  # type: ignore[arg-type]
+    assert at.authorizer.first_answer(at.request(), at.flow) != first  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
 def test_the_right_password_is_accepted(at: Setting, method: str) -> None:
     """The decision names the account."""
