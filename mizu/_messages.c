@@ -988,9 +988,9 @@ parse_plain(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     }
     data = PyBytes_AS_STRING(args[0]);
     size = PyBytes_GET_SIZE(args[0]);
-    message_max = PyLong_AsSsize_t(args[1]);
-    lines_max = PyLong_AsSsize_t(args[2]);
-    head_max = PyLong_AsSsize_t(args[3]);
+    message_max = PyNumber_AsSsize_t(args[1], NULL); /* a number that is too large counts as the largest */
+    lines_max = PyNumber_AsSsize_t(args[2], NULL);
+    head_max = PyNumber_AsSsize_t(args[3], NULL);
     stream = PyObject_IsTrue(args[4]);
     if (stream < 0 || PyErr_Occurred())
         return NULL;

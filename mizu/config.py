@@ -65,6 +65,7 @@ class LimitsConfig(Section):
         "a request over UDP that begins something and waited longer at our socket is thrown away: its sender "
         "repeats it after 0.5 s (RFC 3261 T1), and that one is answered in time; 0: none is",
         least=0,
+        most=32,
     )
     connections: int = setting(10_000, "TCP and TLS connections", least=1)
     connections_per_address: int = setting(100, "TCP and TLS connections from one address", least=1)

@@ -4,6 +4,8 @@ The same rules read the sections of ``mizu.toml`` and the settings of plugins. E
 so that one look shows all that is wrong.
 """
 
+import math
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -184,7 +186,7 @@ def _convert(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or hint is object:
         return value
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     if origin in (Union, types.UnionType):
         return _convert_union(value, hint, where, problems)
@@ -202,7 +204,7 @@ def _convert(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
     elif is_dataclass(hint):
         if isinstance(value, dict):
             return read_section(hint, value, where, problems)  # type: ignore[arg-type]
-    elif type(value) is hint:
+    elif type(value) is hint and (hint is not float or math.isfinite(value)):
         return value
     _wrong(value, hint, where, problems)
     return None

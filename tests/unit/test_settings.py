@@ -87,6 +87,14 @@ def test_every_kind_of_mistake_is_told_where_it_is():
     ]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 10**400])
+def test_numbers_that_nobody_can_calculate_with_are_refused(value):
+    """TOML has them; as a limit or a time they would mean nothing."""
+    made, problems = read({"limit_s": value})
+    assert made is None
+    assert f"f.toml: x.limit_s: want number, got {value!r}" in problems
+
+
 def test_types_in_words():
     """An administrator reads no Python."""
     assert type_name(list[Trunk]) == "list of tables"

@@ -196,13 +196,13 @@ def test_the_torture_messages_are_read_alike(path):
 @needs_compiled
 @pytest.mark.parametrize("take", ["message_bytes", "header_lines", "line_bytes"])
 def test_limits_are_drawn_at_the_same_place(take):
-    """One less, exactly, one more."""
+    """None, one less, exactly, one more, and more than any machine counts."""
     exact = {
         "message_bytes": len(REQUEST),
         "header_lines": 11,
         "line_bytes": REQUEST.index(b"\r\n\r\n"),
     }[take]
-    for at in (exact - 1, exact, exact + 1):
+    for at in (0, exact - 1, exact, exact + 1, 10**30):
         same(REQUEST, Limits(**{take: at}))
 
 
