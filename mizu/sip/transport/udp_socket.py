@@ -23,8 +23,9 @@ _FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
 BATCHES = 4
 #: A smaller batch means that there is time: answers leave at once.
 GATHER_FROM = 8
-#: An ICMP message for something sent earlier, which means nothing here: as Twisted's port has it.
-_REFUSED = frozenset({errno.ECONNREFUSED})
+#: An ICMP message for something sent earlier, which means nothing here: as Twisted's port has it. And a
+#: system without memory, which will have some again. All else makes the reactor give the listener up.
+_PASSING = frozenset({errno.ECONNREFUSED, errno.ENOMEM, errno.ENOBUFS})
 
 _compiled = native.datagrams
 _log = Logger()
@@ -46,9 +47,12 @@ class BatchPort(Port):
             try:
                 batch, stale = _compiled.receive(sock.fileno(), protocol.wait_ns)
             except OSError as error:
-                if error.errno in _REFUSED:
+                if error.errno in _PASSING:
                     return
                 raise
+            except MemoryError:  # what was taken is lost, its senders repeat it
+                _log.failure("datagrams")
+                return
             if stale:
                 protocol.stale += stale
             elif not batch:

@@ -245,6 +245,48 @@ def test_a_receiver_that_raises_costs_nothing_of_the_batch(listener, phone, sink
 
 
 @needs_compiled
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [(OSError(errno.ENOMEM, ""), 0), (OSError(errno.ECONNREFUSED, ""), 0), (MemoryError(), 1)],
+)
+def test_a_moment_without_memory_does_not_cost_the_listener(
+    monkeypatch, listener, phone, sink, options, clean_reactor, error, logged
+):
+    """An exception would make the reactor forget the port for ever."""
+    port, transport = listener()
+    sock = phone()
+    sock.sendto(options(), ("127.0.0.1", transport.port))
+
+    class Failing:
+        @staticmethod
+        def receive(fd, wait_ns):
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(udp_socket, "_compiled", Failing)
+        port.doRead()
+    port.doRead()
+    assert len(sink.messages) == 1
+    assert [failure.type for failure in clean_reactor] == [MemoryError] * logged
+    clean_reactor.clear()
+
+
+@needs_compiled
+def test_an_error_of_the_socket_is_told_to_the_reactor(monkeypatch, listener):
+    """It would come again at once, and for ever."""
+    port, _ = listener()
+
+    class Failing:
+        @staticmethod
+        def receive(fd, wait_ns):
+            raise OSError(errno.ENOTSOCK, "no socket")
+
+    monkeypatch.setattr(udp_socket, "_compiled", Failing)
+    with pytest.raises(OSError, match="no socket"):
+        port.doRead()
+
+
+@needs_compiled
 def test_closing_while_a_batch_is_handled(listener, phone, sink, options):
     """What was sent before leaves; what is sent after the end is told that it did not."""
     port, transport = listener()
