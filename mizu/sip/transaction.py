@@ -169,8 +169,6 @@ class ServerTransaction(Machine):
     The four callbacks are ``None`` until somebody wants to know.
     """
 
-    __deletable__ = ("request",)  # said for mypyc
-
     __slots__ = (
         "_reopened",
         "cancelled",

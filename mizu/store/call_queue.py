@@ -15,7 +15,10 @@ from mizu.store.postgres import Link, failure_of
 
 CLOSE_PACE_S = 0.05  #: closes, for which nobody waits, ride along with others for so long
 _ROWS_MAX = 500  # of one kind in one statement
-_PACE_S = 0.008  # between statements while somebody waits, from _BUSY_ROWS_PER_S on: batches fill
+#: Between statements while somebody waits, from _BUSY_ROWS_PER_S on: the more come, the more wait together,
+#: for a statement and its commit cost far more than a row, here and in PostgreSQL.
+_PACE_PER_ROW_S = 8e-6  # times rows per second
+_PACE_MOST_S = 0.02
 _BUSY_ROWS_PER_S = 1000.0  # below, a statement for each is affordable, and nobody waits for company
 _RATE_SHARE = 0.05  # of the newest statement in the mean of rows per second
 _KINDS = ("opens", "answers", "closes", "undo")
@@ -140,7 +143,8 @@ class CallQueue:
             return CLOSE_PACE_S
         if self._rows_per_s < _BUSY_ROWS_PER_S:
             return 0.0
-        return float(self._taken_at_s + _PACE_S - self._reactor.seconds())
+        pace_s = min(_PACE_MOST_S, self._rows_per_s * _PACE_PER_ROW_S)
+        return float(self._taken_at_s + pace_s - self._reactor.seconds())
 
     def take(self) -> CallBatch:
         """See the protocol."""

@@ -84,8 +84,6 @@ class Early:
 class CalleeLeg(Leg):
     """One INVITE of ours and the dialog it leads to."""
 
-    __deletable__ = ("invite",)  # said for mypyc
-
     __slots__ = (
         "_ack",
         "_asked_s",

@@ -33,8 +33,6 @@ EarlyKey = tuple[int, str]
 class CallerLeg(Leg):
     """The dialog that the caller's INVITE leads to."""
 
-    __deletable__ = ("tx",)  # said for mypyc
-
     __slots__ = (
         "_held_answer",
         "_last",
