@@ -198,6 +198,11 @@ class Metrics:
             n for status, n in answers.items() if status >= 400 and status not in CHALLENGE_STATUSES
         )
 
+    @property
+    def sessions_let_in(self) -> int:
+        """INVITEs that were not merely asked who sends them."""
+        return self.sessions_attempted - self.sessions_challenged
+
     def session_indicated(self, delay_s: float) -> None:
         """A caller got its first 18x, or a 200 without one, ``delay_s`` after its INVITE (RFC 6076 4.3.1)."""
         self.session_delay_ok.observe(delay_s)
@@ -236,7 +241,7 @@ class Metrics:
         Challenged INVITEs are left out of every denominator besides the redirected ones, because the same
         attempt comes again with credentials.
         """
-        sessions = self.sessions_attempted - self.sessions_challenged
+        sessions = self.sessions_let_in
         direct = sessions - self.sessions_redirected
         registrations = self.registrations_attempted - self.registrations_challenged
         return {
@@ -301,7 +306,7 @@ class StatusBoard:
         "messages_sent",
         "messages_dropped",
         "registrations_ok",
-        "sessions_attempted",
+        "sessions_let_in",
     )
 
     def __init__(self, clock: Clock, metrics: Metrics, version: str, node: str = "") -> None:
@@ -401,5 +406,5 @@ class StatusBoard:
             "sent_per_s": round(self.per_s("messages_sent"), 1),
             "dropped_per_s": round(self.per_s("messages_dropped"), 1),
             "registrations_per_s": round(self.per_s("registrations_ok"), 1),
-            "calls_per_s": round(self.per_s("sessions_attempted"), 1),
+            "calls_per_s": round(self.per_s("sessions_let_in"), 1),
         }

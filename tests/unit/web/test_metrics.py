@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from mizu.observe import Histogram, Metrics, RateWindow
+from mizu.observe import Histogram, Metrics, RateWindow, StatusBoard
+from mizu.testing import FakeClock
 from mizu.web.metrics import COUNTERS, HISTOGRAMS
 
 
@@ -65,6 +66,19 @@ async def test_a_scrape_of_a_broken_part_still_has_the_rest(web: Any):
     found = samples(await (await web.get("/metrics")).text())
     assert ("mizu_ready", ()) in found
     assert not any(name == "mizu_calls" for name, _ in found)
+
+
+def test_a_challenged_invite_is_no_call_of_its_own():
+    """The rate of new calls counts each once, not the INVITE before it that had no credentials."""
+    clock = FakeClock()
+    metrics = Metrics()
+    board = StatusBoard(clock, metrics, "1", "n")
+    board.sample()
+    for _ in range(20):
+        metrics.session_answered(407, 0.0)
+        metrics.session_answered(200, 0.1)
+    clock.advance(2)
+    assert board.per_s("sessions_let_in") == 10
 
 
 def test_rfc_6076_ratios():
