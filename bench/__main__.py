@@ -10,9 +10,9 @@ from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_
 
 #: First rate tried, by peer and work.
 START = {
-    ("mizu", "w1"): 10_000,
-    ("mizu", "w2"): 4_000,
-    ("mizu", "w3"): 800,
+    ("mizu", "w1"): 20_000,
+    ("mizu", "w2"): 6_000,
+    ("mizu", "w3"): 1_000,
     ("kamailio", "w1"): 30_000,
     ("kamailio", "w2"): 4_000,
     ("kamailio", "w3"): 1_000,
