@@ -1,5 +1,6 @@
 """Answers of authorization backends that are used again: bounded, dropped by notification."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from mizu.model import Account, AuthAnswer
@@ -37,7 +38,7 @@ class AuthCache:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: dict[CacheKey, Entry] = {}
+        self._entries: OrderedDict[CacheKey, Entry] = OrderedDict()  # a dict finds its first key slowly
         # Account username -> keys, only where one name does not lead to the entry by itself.
         self._of_account: dict[str, set[CacheKey]] = {}
         self.epoch = 0  #: grows with each :meth:`forget`

@@ -1,6 +1,7 @@
 """The ban list of one node in memory: what is banned now, until when, and how often it has been. Pure."""
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
@@ -42,7 +43,9 @@ class BanList:
         self._limit = limit
         self._bans: dict[str, Ban] = {}
         self._ends: list[tuple[float, str]] = []
-        self._past: dict[str, tuple[int, float]] = {}  # text: times, until when that is remembered
+        self._past: OrderedDict[str, tuple[int, float]] = (
+            OrderedDict()
+        )  # text: times, until when that is remembered
         self.addresses = AddressTable()
         self.doubtful = AddressTable()
         self.agents: set[tuple[str, int]] = set()

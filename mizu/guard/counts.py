@@ -1,5 +1,6 @@
 """Failures counted per key in windows of time, in bounded memory. Pure: ``now_s`` is passed in."""
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
@@ -25,7 +26,8 @@ class WindowCounts(Generic[K]):
         if limit < 1:
             raise ValueError(f"limit={limit}")
         self._limit = limit
-        self._rows: dict[K, tuple[int, float]] = {}
+        # A dict that loses its first keys again and again gets slow at finding the next one.
+        self._rows: OrderedDict[K, tuple[int, float]] = OrderedDict()
         self.evicted = 0  #: records thrown out before their windows were over
 
     def add(self, key: K, now_s: float, window_s: float) -> int:

@@ -1,5 +1,7 @@
 """Addresses from which somebody was authenticated lately. Pure: times are passed in."""
 
+from collections import OrderedDict
+
 from mizu.errors import BadRequest
 from mizu.guard.addresses import Target, network_of, target_of
 
@@ -18,7 +20,7 @@ class KnownHosts:
 
     def __init__(self, limit: int = 500_000) -> None:
         self._limit = limit
-        self._until_s: dict[str, float] = {}
+        self._until_s: OrderedDict[str, float] = OrderedDict()
         self._networks: dict[Target, int] = {}  # /24s and /48s to how many known hosts they have
 
     def add(self, host: str, until_s: float) -> None:

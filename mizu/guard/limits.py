@@ -1,5 +1,6 @@
 """Rates per key, in bounded memory. Pure: the caller passes ``now_s`` in (monotonic seconds)."""
 
+from collections import OrderedDict
 from socket import AF_INET6, inet_pton
 
 
@@ -38,7 +39,7 @@ class TokenBuckets:
         # A burst of less than one token would never let anything pass.
         self._burst_s = max(burst_s, self._interval_s)
         self._limit = limit
-        self._full_at_s: dict[str | bytes, float] = {}
+        self._full_at_s: OrderedDict[str | bytes, float] = OrderedDict()
         self._shared_full_at_s = 0.0
 
     def take(self, key: str | bytes, now_s: float) -> bool:

@@ -9,6 +9,7 @@ it was sent to) and 32 of signature. Only a nonce that was used with the right p
 import hashlib
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
@@ -123,13 +124,15 @@ class NonceCounts:
         this one, with the same key, may have accepted them.
     """
 
-    __slots__ = ("_floor", "_limit", "_used", "replays")
+    __slots__ = ("_floor", "_limit", "_order", "_used", "replays")
 
     def __init__(self, limit: int, *, since_s: float = 0.0) -> None:
         self._limit = max(1, limit)
         # stamp -> highest count, and above it the bits of lower counts not seen yet. A client that counts
         # as it should has only the small number, which costs nothing.
         self._used: dict[str, int] = {}
+        self._order: deque[str] = deque()  # by first use; a dictionary that loses its first key again and
+        # again would walk past all that it has lost to find the next one
         self._floor = ""
         self.refuse_before(since_s)
         self.replays = 0  #: refused uses, for metrics
@@ -157,8 +160,9 @@ class NonceCounts:
                 self.replays += 1
                 return False
             self._used[stamp] = nc | (((1 << min(nc - 1, WINDOW)) - 1) << _NC_BITS)
+            self._order.append(stamp)
             if len(self._used) > self._limit:
-                oldest = next(iter(self._used))
+                oldest = self._order.popleft()
                 del self._used[oldest]
                 self._floor = max(self._floor, oldest)
             return True

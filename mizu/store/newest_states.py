@@ -1,5 +1,6 @@
 """Rows of which only the newest state counts, by key, as they wait for a writer of batches."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
@@ -53,7 +54,7 @@ class NewestStates(Generic[V]):
         self._rows_max = rows_max
         self._pace_s = pace_s
         self._limit = limit
-        self.waiting: dict[str, V] = {}
+        self.waiting: OrderedDict[str, V] = OrderedDict()
         self.under_way: dict[str, V] = {}  #: taken, and neither written nor given back
         self.given_up = 0  #: states that were too many
 
@@ -77,8 +78,9 @@ class NewestStates(Generic[V]):
 
     def take(self) -> States[V]:
         """See the protocol."""
+        taken: dict[str, V]
         if len(self.waiting) <= self._rows_max:
-            taken, self.waiting = self.waiting, {}
+            taken, self.waiting = self.waiting, OrderedDict()
         else:
             taken = {key: self.waiting.pop(key) for key in list(islice(self.waiting, self._rows_max))}
         self.under_way = taken.copy()
@@ -94,7 +96,7 @@ class NewestStates(Generic[V]):
 
     def put_back(self, batches: Sequence[States[V]], busy: Failure) -> None:
         """See the protocol. A newer state of a key wins."""
-        newer, self.waiting = self.waiting, {}
+        newer, self.waiting = self.waiting, OrderedDict()
         for batch in batches:
             self.waiting.update(batch.rows)
             self._ended(batch)
@@ -108,7 +110,7 @@ class NewestStates(Generic[V]):
     def abandon(self, busy: Failure) -> int:
         """See the protocol."""
         count = len(self.waiting)
-        self.waiting = {}
+        self.waiting = OrderedDict()
         return count
 
     def _ended(self, batch: States[V]) -> None:

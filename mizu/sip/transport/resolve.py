@@ -1,6 +1,7 @@
 """DNS for :mod:`mizu.sip.locate`: asked through ``twisted.names``, kept for the TTL, all of it bounded."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from random import Random, SystemRandom
 from socket import AF_INET6, inet_ntop
@@ -73,7 +74,7 @@ class DnsResolver:
         self._names: Any = None
         self._names_until_s = 0.0
         self._servers: list[tuple[str, int]] = []
-        self._cache: dict[Query, tuple[float, Sequence[Record]]] = {}
+        self._cache: OrderedDict[Query, tuple[float, Sequence[Record]]] = OrderedDict()
         self._under_way: dict[Query, list[_Told]] = {}
         self._searches: dict[_Search, None] = {}
         self._plain: dict[str, list[Hop]] = {}  # hops of numeric URIs, which need no question
