@@ -19,8 +19,8 @@ _SOURCE_END = 32
 _NONCE_CHARS = 64
 _NUMBER_MASK = (1 << 64) - 1
 #: Repetitions of a request within so many seconds get the same nonce: timer E of RFC 3261 17.1.2.2 sends
-#: five of them within 8 s.
-REPEATED_S = 16
+#: the first three of them within 3.5 s.
+REPEATED_S = 8
 _HEX = frozenset("0123456789abcdef")
 
 #: Addresses whose tags are kept.

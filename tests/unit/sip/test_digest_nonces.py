@@ -145,8 +145,8 @@ def test_repetitions_of_a_request_get_the_same_nonce():
     """So that the challenge sent again is the same one, and the client sees that it is."""
     signer = NonceSigner(KEY, 300)
     nonce = signer.make(NOW, "192.0.2.1", "call 1")
-    assert signer.make(NOW + 7.5, "192.0.2.1", "call 1") == nonce
-    assert signer.check(nonce, NOW + 7.5) == "good"
+    assert signer.make(NOW + 3.5, "192.0.2.1", "call 1") == nonce
+    assert signer.check(nonce, NOW + 3.5) == "good"
     others = [("192.0.2.2", "call 1", 0), ("192.0.2.1", "call 2", 0), ("192.0.2.1", "call 1", REPEATED_S)]
     assert len({nonce, *[signer.make(NOW + after_s, *which) for *which, after_s in others]}) == 4
 
