@@ -19,7 +19,7 @@ _ROWS_MAX = 500  # of one kind in one statement
 #: for a statement and its commit cost far more than a row, here and in PostgreSQL.
 _PACE_PER_ROW_S = 8e-6  # times rows per second
 _PACE_MOST_S = 0.02
-_BUSY_ROWS_PER_S = 1000.0  # below, a statement for each is affordable, and nobody waits for company
+_BUSY_ROWS_PER_S = 2000.0  # below, a statement for each is affordable, and nobody waits for company
 _RATE_SHARE = 0.05  # of the newest statement in the mean of rows per second
 _KINDS = ("opens", "answers", "closes", "undo")
 
