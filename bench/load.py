@@ -23,8 +23,7 @@ CALLED = "49301234567"
 UAS = ("127.0.0.1", 5080)
 #: A trial passes with fewer failures and retransmissions an operation than this.
 MAX_FAILED = 0.001
-#: Sippy repeats a message in every third call even at 3 calls/s; only its failures are held against it.
-MAX_RETRANSMITTED = {"w1": 0.001, "w3noauth": 2.0}
+MAX_RETRANSMITTED = {"w1": 0.001}
 MAX_RETRANSMITTED_ELSE = 0.01
 #: Processors used by others above which a trial is done again.
 MAX_OTHERS = 0.25
