@@ -95,7 +95,7 @@ class Doorman:
             self.watch.answered(normal_host(flow.remote[0]))
             self._note(Offence.WRONG_PASSWORD, flow, proven=True)
         else:
-            self._note(Offence.UNANSWERED, flow, proven=flow.reliable)
+            self._note(Offence.UNANSWERED, flow, proven=flow.reliable or code == "uri_mismatch")
 
     def challenged(self, flow: "Flow") -> None:
         """A challenge was sent there. It is held against the sender until he answers one."""
@@ -121,6 +121,8 @@ class Doorman:
         if watch.may_try(username, now_s):
             return True
         self.slowed += 1
+        # He has a nonce that was sent there, so it is no ban in doubt, which he would come through for ever.
+        self._note(Offence.UNANSWERED, flow, proven=True)
         return False
 
     def is_known(self, flow: "Flow") -> bool:

@@ -178,6 +178,30 @@ def test_C7_a_name_that_does_not_exist_is_slowed_down_alike(post: Post) -> None:
     assert tries.count(True) == 1
 
 
+def test_who_goes_on_guessing_a_slowed_account_is_banned_for_certain(post: Post) -> None:
+    """
+    His guesses are not checked any more, and cannot be wrong; but he answers challenges that were sent to
+    him, so the ban is none in doubt, which he would come through with the next answer.
+    """
+    for host in range(1, 6):
+        post.fail(f"192.0.{host}.1", 4)
+    guesser = Flow("198.51.100.7")
+    for _ in range(19):
+        post.door.challenged(guesser)  # type: ignore[arg-type]
+        post.door.may_log_in(guesser, "alice")  # type: ignore[arg-type]
+    assert post.banned == {}
+    for _ in range(2):
+        post.door.may_log_in(guesser, "alice")  # type: ignore[arg-type]
+    assert post.banned == {"198.51.100.7": 600}
+
+
+def test_credentials_for_another_uri_count_like_wrong_ones(post: Post) -> None:
+    """Their nonce was sent to that address: the ban is certain."""
+    for port in range(20):
+        post.door.login_failed(Flow("192.0.2.7", 6000 + port), "alice", "uri_mismatch")  # type: ignore[arg-type]
+    assert post.banned == {"192.0.2.7": 600}
+
+
 def test_enough_banned_addresses_ban_their_network(post: Post) -> None:
     """Five of a /24, unless somebody we know is in it."""
     for number in range(1, 6):
