@@ -67,7 +67,7 @@ class OptionStore(Protocol):
         :return: the new version. :raise Stale: it has another version by now. :raise StoreBusy:
         """
 
-    def remove(self, name: str, note: AuditNote | None) -> Awaitable[None]:
+    def remove(self, name: str, version: int | None, note: AuditNote | None) -> Awaitable[None]:
         """Forget the value: the default holds. :raise StoreBusy:"""
 
 
@@ -166,12 +166,18 @@ class Options:
         self._take({spec.name: value})
         return value
 
-    async def reset(self, name: str, note: AuditNote | None = None) -> Value:
-        """Forget what was set: the default holds again. :raise NotFound: :raise StoreBusy:"""
+    async def reset(self, name: str, note: AuditNote | None = None, *, version: int | None = None) -> Value:
+        """
+        Forget what was set: the default holds again.
+
+        :param version: as for :meth:`set`. :raise NotFound: :raise Stale: :raise StoreBusy:
+        """
         spec = self.spec(name)
         if self._store is not None:
-            await self._store.remove(spec.name, note)
+            await self._store.remove(spec.name, version, note)
             self._loads += 1
+        else:
+            self._check(spec.name, version)
         self._versions.pop(spec.name, None)
         self._take({spec.name: spec.default})
         return spec.default

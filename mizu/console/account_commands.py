@@ -14,6 +14,7 @@ from mizu.console.arguments import ACCOUNT, ASSIGNMENT, SECRET, TEXT, Argument, 
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
+from mizu.console.versions import version_argument, version_of
 from mizu.errors import BadRequest
 from mizu.model import AccountType, Change
 from mizu.sip.digest import ha1
@@ -27,6 +28,7 @@ WEAK_BELOW_CHARACTERS = 8
 COUNT_MAX = 1000  #: accounts made by one command
 
 USER = Argument("user", TEXT, "the account's username, or # and its id", required=True)
+ACCOUNT_VERSION = version_argument("the account", "get")
 _COUNT = Argument("count", integer(1, COUNT_MAX), "so many, counted up from the name", option=True, default=1)
 
 
@@ -116,7 +118,11 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="change the password of an account",
             permission="accounts.write",
             run=own.passwd,
-            arguments=(USER, Argument("password", SECRET, "left out: it is asked for", required=True)),
+            arguments=(
+                USER,
+                Argument("password", SECRET, "left out: it is asked for", required=True),
+                ACCOUNT_VERSION,
+            ),
             examples=("passwd 1001 'battery staple'",),
             changes=True,
             atomic=True,
@@ -127,9 +133,9 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="delete an account and its registrations",
             permission="accounts.write",
             run=own.deluser,
-            arguments=(USER,),
+            arguments=(USER, ACCOUNT_VERSION),
             details="Its CDRs stay. An account that owns others is not deleted.",
-            examples=("deluser 1001",),
+            examples=("deluser 1001", "deluser 1001 --version 3"),
             changes=True,
             atomic=True,
             scoped=True,
@@ -139,7 +145,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="let an account register and call again",
             permission="accounts.write",
             run=own.enable,
-            arguments=(USER,),
+            arguments=(USER, ACCOUNT_VERSION),
             examples=("enable 1001",),
             changes=True,
             atomic=True,
@@ -150,7 +156,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="refuse an account and all below it everything, forget its registrations",
             permission="accounts.write",
             run=own.disable,
-            arguments=(USER,),
+            arguments=(USER, ACCOUNT_VERSION),
             details="Calls in progress go on; 'drop' ends them.",
             examples=("disable 1001",),
             changes=True,
@@ -256,7 +262,9 @@ class _AccountCommands:
         username = await self._username(call)
         ha1s = secrets_of(username, self._services.realm, password)
         noted = call.note(lambda done: (change_of(*done, password=True),))
-        before, after = await self._records.change(username, {}, scope, ha1=ha1s, note=noted)
+        before, after = await self._records.change(
+            username, {}, scope, ha1=ha1s, version=version_of(call), note=noted
+        )
         self._services.on_account_changed(username)
         lines = [f"password of {username} changed", *_weakness(username, password)]
         result = {"username": username, "version": after["version"]}
@@ -271,7 +279,9 @@ class _AccountCommands:
 
     async def deluser(self, call: Invocation) -> CommandResult:
         noted = call.note(lambda gone: (change_of(gone, None),))
-        before = await self._records.delete(call.text("user"), call.operator.scope_account_id, noted)
+        before = await self._records.delete(
+            call.text("user"), call.operator.scope_account_id, version=version_of(call), note=noted
+        )
         done = self._ended(before["username"], f"account {before['username']} deleted")
         return CommandResult(done.lines, done.result, (change_of(before, None),))
 
@@ -285,12 +295,13 @@ class _AccountCommands:
     async def disable(self, call: Invocation) -> CommandResult:
         before, after = await self._change(call, {"enabled": False})
         done = self._ended(after["username"], f"account {after['username']} disabled")
-        return CommandResult(done.lines, done.result, (change_of(before, after),))
+        result = {**done.result, "user": shown(after)}
+        return CommandResult(done.lines, result, (change_of(before, after),))
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> tuple[Record, Record]:
         noted = call.note(lambda done: (change_of(*done),))
         before, after = await self._records.change(
-            call.text("user"), values, call.operator.scope_account_id, note=noted
+            call.text("user"), values, call.operator.scope_account_id, version=version_of(call), note=noted
         )
         self._services.on_account_changed(after["username"])
         return before, after

@@ -7,7 +7,7 @@ from mizu.accounts.addresses import FurtherAddress
 from mizu.accounts.fields import FIELDS, field_of
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record
-from mizu.console.account_commands import USER, assigned
+from mizu.console.account_commands import ACCOUNT_VERSION, USER, assigned
 from mizu.console.account_show import (
     assignments,
     change_of,
@@ -24,15 +24,10 @@ from mizu.console.arguments import ASSIGNMENT, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import plural
+from mizu.console.versions import version_of
 from mizu.model import AccountType, Binding
 
 ADDRESSES_SHOWN = 20  #: of the further addresses, in ``describe`` for people
-_VERSION = Argument(
-    "version",
-    integer(1, 2**62),
-    "only if the account is still at this version, as 'get' shows it",
-    option=True,
-)
 
 
 def commands(services: ConsoleServices) -> tuple[Command, ...]:
@@ -64,7 +59,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(
                 USER,
                 Argument("fields", ASSIGNMENT, "fields and their new values", required=True, many=True),
-                _VERSION,
+                ACCOUNT_VERSION,
             ),
             details="Names are those of 'describe', or the original's. An empty value is the empty text, "
             "or none. With --version nothing is changed when somebody else changed the account meanwhile.",
@@ -81,7 +76,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(
                 USER,
                 Argument("parent", TEXT, "the new owner, or - for none", required=True),
-                _VERSION,
+                ACCOUNT_VERSION,
             ),
             details="Refused when it would make a circle, or more levels than the option maxresellers.",
             examples=("move 1001 -",),
@@ -176,7 +171,7 @@ class _FieldCommands:
         return await self._change(call, {"parent_id": None if parent == "-" else parent})
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> CommandResult:
-        version = call.values["version"]
+        version = version_of(call)
         noted = call.note(lambda done: (change_of(*done),))
         before, after = await self._records.change(
             call.text("user"), values, call.operator.scope_account_id, version=version, note=noted

@@ -63,7 +63,9 @@ class Records(Protocol):
         note: AuditNote | None,
     ) -> Awaitable[tuple[Record, Record]]: ...
 
-    def delete(self, who: str, scope: int | None, note: AuditNote | None) -> Awaitable[Record]: ...
+    def delete(
+        self, who: str, scope: int | None, *, version: int | None, note: AuditNote | None
+    ) -> Awaitable[Record]: ...
 
     def reseal(self, batch: int) -> Awaitable[int]: ...
 
@@ -95,16 +97,28 @@ class Groups(Protocol):
         entry: AuditNote | None,
     ) -> Awaitable[tuple[Group, Group]]: ...
 
-    def delete(self, name: str, scope: int | None, entry: AuditNote | None) -> Awaitable[Group]: ...
+    def delete(
+        self, name: str, scope: int | None, version: int | None, entry: AuditNote | None
+    ) -> Awaitable[Group]: ...
 
     def members(self, name: str, limit: int, after: str, scope: int | None) -> Awaitable[Sequence[str]]: ...
 
     def join(
-        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None
+        self,
+        name: str,
+        members: Sequence[str],
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None,
     ) -> Awaitable[tuple[Group, Sequence[str]]]: ...
 
     def leave(
-        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None
+        self,
+        name: str,
+        members: Sequence[str],
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None,
     ) -> Awaitable[tuple[Group, Sequence[str]]]: ...
 
 
@@ -137,14 +151,16 @@ class Numbers(Protocol):
     ) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]: ...
 
     def allocate(
-        self, account: str, wanted: str, scope: int | None, entry: AuditNote | None
+        self, account: str, wanted: str, scope: int | None, version: int | None, entry: AuditNote | None
     ) -> Awaitable[PhoneNumber]: ...
 
     def free(
         self, number: str, scope: int | None, version: int | None, entry: AuditNote | None
     ) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]: ...
 
-    def delete(self, number: str, scope: int | None, entry: AuditNote | None) -> Awaitable[PhoneNumber]: ...
+    def delete(
+        self, number: str, scope: int | None, version: int | None, entry: AuditNote | None
+    ) -> Awaitable[PhoneNumber]: ...
 
 
 class Addresses(Protocol):
@@ -153,11 +169,22 @@ class Addresses(Protocol):
     def list(self, who: str, scope: int | None) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
 
     def add(
-        self, who: str, new: FurtherAddress, scope: int | None, note: AuditNote | None
+        self,
+        who: str,
+        new: FurtherAddress,
+        scope: int | None,
+        version: int | None,
+        note: AuditNote | None,
     ) -> Awaitable[tuple[str, FurtherAddress | None, FurtherAddress]]: ...
 
     def remove(
-        self, who: str, address: str, port: int, scope: int | None, note: AuditNote | None
+        self,
+        who: str,
+        address: str,
+        port: int,
+        scope: int | None,
+        version: int | None,
+        note: AuditNote | None,
     ) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
 
 
@@ -189,7 +216,9 @@ class SipAccounts(Protocol):
         note: AuditNote | None,
     ) -> Awaitable[tuple[str, SipAccount, SipAccount]]: ...
 
-    def delete(self, number: int, scope: int | None, note: AuditNote | None) -> Awaitable[SipAccount]: ...
+    def delete(
+        self, number: int, scope: int | None, version: int | None, note: AuditNote | None
+    ) -> Awaitable[SipAccount]: ...
 
     def rotate_keys(self, step: str) -> Awaitable[Mapping[str, Any]]: ...
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from mizu.accounts.addresses import FurtherAddress, parse_entry, written
-from mizu.console.account_commands import USER
+from mizu.console.account_commands import ACCOUNT_VERSION, USER
 from mizu.console.account_services import Addresses
 from mizu.console.arguments import TEXT, Argument
 from mizu.console.paging import cut, more_line, page_arguments
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned
+from mizu.console.versions import version_of
 from mizu.errors import BadRequest
 from mizu.model import Change
 
@@ -52,7 +53,12 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="enter one more address that an account sends from",
             permission="accounts.write",
             run=own.add,
-            arguments=(USER, _ADDRESS, Argument("note", TEXT, "what it is, for people", many=True)),
+            arguments=(
+                USER,
+                _ADDRESS,
+                Argument("note", TEXT, "what it is, for people", many=True),
+                ACCOUNT_VERSION,
+            ),
             details="It counts as those of auth_ip do, by the auth_type of the account. One that is there "
             "already gets the note.",
             examples=("addresses add 1001 192.0.2.7", "addresses add 1001 192.0.2.8:5080 branch office"),
@@ -65,7 +71,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="remove an address that an account sends from",
             permission="accounts.write",
             run=own.delete,
-            arguments=(USER, _ADDRESS),
+            arguments=(USER, _ADDRESS, ACCOUNT_VERSION),
             details="Without a port: whatever port is beside it.",
             examples=("addresses del 1001 192.0.2.7",),
             changes=True,
@@ -96,7 +102,7 @@ class _AddressCommands:
         entry = parse_entry(call.text("address"))
         new = FurtherAddress(written(entry), entry.port, note)
         username, before, after = await self._addresses.add(
-            call.text("user"), new, call.operator.scope_account_id, call.note(_added)
+            call.text("user"), new, call.operator.scope_account_id, version_of(call), call.note(_added)
         )
         result = {"username": username, "address": shown(after)}
         if before == after:
@@ -114,6 +120,7 @@ class _AddressCommands:
             written(entry),
             entry.port,
             call.operator.scope_account_id,
+            version_of(call),
             call.note(lambda done: (_change(done[0], done[1], ()),)),
         )
         self._services.on_account_changed(username)

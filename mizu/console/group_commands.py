@@ -10,14 +10,13 @@ from mizu.console.arguments import TEXT, Argument, choice, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
+from mizu.console.versions import version_argument, version_of
 from mizu.errors import BadRequest
 from mizu.model import Change
 
 _KINDS = {kind.name.lower(): kind for kind in GroupKind}
 _NAME = Argument("name", TEXT, "the group's name", required=True)
-_VERSION = Argument(
-    "version", integer(1, 2**62), "only if it is still at this version, as 'group get' shows it", option=True
-)
+_VERSION = version_argument("the group", "group get")
 _MEMBERS = Argument(
     "members", TEXT, "usernames, or # and ids; numbers of SIM packets", required=True, many=True
 )
@@ -94,7 +93,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="delete a group; its members stay",
             permission="accounts.write",
             run=own.delete,
-            arguments=(_NAME,),
+            arguments=(_NAME, _VERSION),
             examples=("group del sales",),
             changes=True,
             atomic=True,
@@ -118,7 +117,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="put members in a group",
             permission="accounts.write",
             run=own.join,
-            arguments=(_NAME, _MEMBERS),
+            arguments=(_NAME, _MEMBERS, _VERSION),
             details="All or none: a name that does not exist, or is of another kind, is refused.",
             examples=("group join sales 1001 1002",),
             changes=True,
@@ -130,7 +129,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="take members out of a group",
             permission="accounts.write",
             run=own.leave,
-            arguments=(_NAME, _MEMBERS),
+            arguments=(_NAME, _MEMBERS, _VERSION),
             examples=("group leave sales 1002",),
             changes=True,
             atomic=True,
@@ -183,14 +182,16 @@ class _GroupCommands:
             "" if owner == "-" else owner,
             note,
             call.operator.scope_account_id,
-            call.values["version"],
+            version_of(call),
             call.note(lambda done: (_change(*done),)),
         )
         return CommandResult([*_page(after)], {"group": shown(after)}, (_change(before, after),))
 
     async def delete(self, call: Invocation) -> CommandResult:
         noted = call.note(lambda gone: (_change(gone, None),))
-        group = await self._groups.delete(call.text("name"), call.operator.scope_account_id, noted)
+        group = await self._groups.delete(
+            call.text("name"), call.operator.scope_account_id, version_of(call), noted
+        )
         lines = [f"group {group.name} deleted, it had {plural(group.members, 'member')}"]
         return CommandResult(lines, {"group": shown(group)}, (_change(group, None),))
 
@@ -209,6 +210,7 @@ class _GroupCommands:
             call.text("name"),
             call.many("members"),
             call.operator.scope_account_id,
+            version_of(call),
             call.note(lambda done: _altered(*done, joined=True)),
         )
         return self._altered(group, joined, "joined")
@@ -218,6 +220,7 @@ class _GroupCommands:
             call.text("name"),
             call.many("members"),
             call.operator.scope_account_id,
+            version_of(call),
             call.note(lambda done: _altered(*done, joined=False)),
         )
         return self._altered(group, left, "left")

@@ -9,16 +9,12 @@ from mizu.console.arguments import FLAG, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, moment, plural
+from mizu.console.versions import version_argument, version_of
 from mizu.errors import BadRequest
 from mizu.model import Change
 
 _NUMBER = Argument("number", TEXT, "the number, with country code", required=True)
-_VERSION = Argument(
-    "version",
-    integer(1, 2**62),
-    "only if it is still at this version, as 'numbers get' shows it",
-    option=True,
-)
+_VERSION = version_argument("the number", "numbers get")
 
 
 def shown(number: PhoneNumber) -> dict[str, Any]:
@@ -100,7 +96,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="remove a free phone number",
             permission="accounts.write",
             run=own.delete,
-            arguments=(_NUMBER,),
+            arguments=(_NUMBER, _VERSION),
             examples=("numbers del 3615550109",),
             changes=True,
             atomic=True,
@@ -115,6 +111,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 Argument(
                     "number", TEXT, "the number, or PREFIX* for any free one that begins so", default="*"
                 ),
+                _VERSION,
             ),
             details="Two who ask at the same time never get the same number.",
             examples=("numbers allocate 1001 3615550100", "numbers allocate 1001 361*"),
@@ -188,7 +185,7 @@ class _NumberCommands:
             "" if holder == "-" else holder,
             note,
             call.operator.scope_account_id,
-            call.values["version"],
+            version_of(call),
             call.note(lambda done: (_changed(*done),)),
         )
         return CommandResult(_page(after), {"number": shown(after)}, (_changed(before, after),))
@@ -196,15 +193,17 @@ class _NumberCommands:
     async def delete(self, call: Invocation) -> CommandResult:
         noted = call.note(lambda gone: (_removed(gone),))
         before = await self._numbers.delete(
-            number_of(call.text("number")), call.operator.scope_account_id, noted
+            number_of(call.text("number")), call.operator.scope_account_id, version_of(call), noted
         )
         return CommandResult(
             [f"number {before.number} removed"], {"number": shown(before)}, (_removed(before),)
         )
 
     async def allocate(self, call: Invocation) -> CommandResult:
-        wanted = call.text("number")
+        wanted, version = call.text("number"), version_of(call)
         if wanted.endswith("*"):
+            if version is not None:
+                raise BadRequest("--version is of one number; with PREFIX* nobody has seen which it is")
             prefix = wanted[:-1].removeprefix("+")
             if prefix and not (prefix.isascii() and prefix.isdigit()):
                 raise BadRequest("want a number, or digits and *")
@@ -213,7 +212,7 @@ class _NumberCommands:
             wanted = number_of(wanted)
         scope = call.operator.scope_account_id
         noted = call.note(lambda done: (_allocated(done),))
-        number = await self._numbers.allocate(call.text("account"), wanted, scope, noted)
+        number = await self._numbers.allocate(call.text("account"), wanted, scope, version, noted)
         return CommandResult(
             [f"{number.account} has {number.number} now"], {"number": shown(number)}, (_allocated(number),)
         )
@@ -222,7 +221,7 @@ class _NumberCommands:
         before, after = await self._numbers.free(
             number_of(call.text("number")),
             call.operator.scope_account_id,
-            call.values["version"],
+            version_of(call),
             call.note(lambda done: (_freed(done[0]),)),
         )
         return CommandResult(

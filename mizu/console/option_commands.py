@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from mizu.console.arguments import Argument, Kind, choice, integer
+from mizu.console.arguments import Argument, Kind, choice
 from mizu.console.paging import cut, more_line, page_arguments
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
+from mizu.console.versions import version_argument, version_of
 from mizu.errors import BadRequest
 from mizu.model import Change
 from mizu.options import TEXT_MAX_CHARACTERS, Options, OptionSpec
@@ -33,12 +34,7 @@ VALUE = Kind(
     },
 )
 _NAME = Argument("name", NAME, "name of the option", required=True)
-_VERSION = Argument(
-    "version",
-    integer(0, 2**53),
-    "only if it still has this version, as JSON shows it; 0: only if it is not set",
-    option=True,
-)
+_VERSION = version_argument("it", "options get", 0)  # 0: it is not set
 
 
 def shown(options: Options, spec: OptionSpec) -> dict[str, Any]:
@@ -115,7 +111,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="let the default of an option hold again",
             permission="options.write",
             run=own.reset,
-            arguments=(_NAME,),
+            arguments=(_NAME, _VERSION),
             examples=("options reset maxresellers",),
             changes=True,
             atomic=True,
@@ -163,12 +159,11 @@ class _OptionCommands:
     async def set(self, call: Invocation) -> CommandResult:
         spec = self._options.spec(call.text("name"))
         before = shown(self._options, spec)
-        version = call.values["version"]
         await self._options.set(
             spec.name,
             call.text("value"),
             call.operator.name,
-            None if version is None else int(version),
+            version_of(call),
             call.note(lambda done: (self._noted(spec, done),)),
         )
         return self._changed(spec, before)
@@ -176,7 +171,8 @@ class _OptionCommands:
     async def reset(self, call: Invocation) -> CommandResult:
         spec = self._options.spec(call.text("name"))
         before = shown(self._options, spec)
-        await self._options.reset(spec.name, call.note(lambda done: (self._noted(spec, done),)))
+        noted = call.note(lambda done: (self._noted(spec, done),))
+        await self._options.reset(spec.name, noted, version=version_of(call))
         return self._changed(spec, before)
 
     @staticmethod
@@ -211,6 +207,7 @@ class _OptionCommands:
             ("type", f"{spec.kind}: {spec.wanted()}"),
             ("unit", spec.unit),
             ("group", spec.group),
+            ("version", str(facts["version"]) if facts["is_set"] else "0, not set"),
             ("name of", "the original" if spec.source == "original" else "ours"),
         ]
         lines = [

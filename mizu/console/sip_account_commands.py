@@ -11,10 +11,12 @@ from mizu.console.paging import cursor, more_line, page_arguments, place
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, moment, plural
+from mizu.console.versions import version_argument, version_of
 from mizu.errors import BadRequest
 from mizu.model import Change
 
 _ID = Argument("id", integer(1, 2**62), "its number, as 'sipaccounts list' shows it", required=True)
+_VERSION = version_argument("it", "sipaccounts get")
 _FIELDS = "fields: " + ", ".join(f"{one.name} ({', '.join(one.aliases)})" for one in SIP_FIELDS)
 
 
@@ -84,7 +86,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(
                 _ID,
                 Argument("fields", ASSIGNMENT, _FIELDS, required=True, many=True),
-                Argument("version", integer(1, 2**62), "only if it is still at this version", option=True),
+                _VERSION,
             ),
             details="SubsFails=0 puts one that failed too often back in use.",
             examples=("sipaccounts set 1 SubsFails=0 Credit=10", "sipaccounts set 1 enabled=0"),
@@ -96,7 +98,11 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="change the password of an account at a SIP server",
             permission="accounts.write",
             run=own.passwd,
-            arguments=(_ID, Argument("password", SECRET, "left out: it is asked for", required=True)),
+            arguments=(
+                _ID,
+                Argument("password", SECRET, "left out: it is asked for", required=True),
+                _VERSION,
+            ),
             examples=("sipaccounts passwd 1 'battery staple'",),
             changes=True,
             atomic=True,
@@ -106,7 +112,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             help="delete an account at a SIP server",
             permission="accounts.write",
             run=own.delete,
-            arguments=(_ID,),
+            arguments=(_ID, _VERSION),
             examples=("sipaccounts del 1",),
             changes=True,
             atomic=True,
@@ -218,12 +224,12 @@ class _SipAccountCommands:
         return CommandResult(lines, {"sip_account": facts})
 
     async def set(self, call: Invocation) -> CommandResult:
-        return await self._change(call, sip_columns(call.many("fields")), call.values["version"])
+        return await self._change(call, sip_columns(call.many("fields")))
 
     async def passwd(self, call: Invocation) -> CommandResult:
-        return await self._change(call, {"password": call.text("password")}, None)
+        return await self._change(call, {"password": call.text("password")})
 
-    async def _change(self, call: Invocation, values: Any, version: int | None) -> CommandResult:
+    async def _change(self, call: Invocation, values: Any) -> CommandResult:
         number = call.number("id")
 
         def change(before: SipAccount, after: SipAccount) -> Change:
@@ -237,7 +243,7 @@ class _SipAccountCommands:
             number,
             values,
             call.operator.scope_account_id,
-            version,
+            version_of(call),
             call.note(lambda done: (change(*done[1:]),)),
         )
         made = change(before, after)
@@ -254,7 +260,10 @@ class _SipAccountCommands:
             return Change("sip_account", str(gone.id), shown(gone, "", failures_max), None)
 
         before = await self._accounts.delete(
-            call.number("id"), call.operator.scope_account_id, call.note(lambda gone: (change(gone),))
+            call.number("id"),
+            call.operator.scope_account_id,
+            version_of(call),
+            call.note(lambda gone: (change(gone),)),
         )
         lines = [f"account {before.username} at SIP server #{before.sip_server_id} deleted"]
         result = {"sip_account": shown(before, "", failures_max)}

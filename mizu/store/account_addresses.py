@@ -9,6 +9,7 @@ from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.addresses import ENTRIES_MAX, FurtherAddress
 from mizu.accounts.scope import check_change, unknown, visible
+from mizu.accounts.versions import check_version
 from mizu.errors import Conflict, NotFound
 from mizu.model import AuditNote
 from mizu.store.account_records import matching
@@ -19,7 +20,8 @@ from mizu.store.text import clean, storable
 _LIST = f"""SELECT a.username, d.address, d.port, d.note
  FROM account a LEFT JOIN account_address d ON d.account_id = a.id
  WHERE {{match}} AND {visible("a.id")} ORDER BY d.address, d.port"""
-_LOCK = f"""SELECT a.id, a.username, (SELECT count(*) FROM account_address d WHERE d.account_id = a.id)
+_LOCK = f"""SELECT a.id, a.username, a.version,
+ (SELECT count(*) FROM account_address d WHERE d.account_id = a.id)
  FROM account a WHERE {{match}} AND {visible("a.id")} FOR NO KEY UPDATE OF a"""
 _GET = """SELECT address, port, note FROM account_address
  WHERE account_id = %(id)s AND address = %(address)s AND port = %(port)s"""
@@ -51,21 +53,27 @@ class PostgresAddresses:
         return rows[0][0], [FurtherAddress(*row[1:]) for row in rows if row[1] is not None]
 
     def add(
-        self, who: str, new: FurtherAddress, scope: int | None, note: AuditNote | None = None
+        self,
+        who: str,
+        new: FurtherAddress,
+        scope: int | None,
+        version: int | None,
+        note: AuditNote | None = None,
     ) -> Deferred[tuple[str, FurtherAddress | None, FurtherAddress]]:
         """
         One more address, or a new note for one that it has. The username, the address before and after.
 
-        :raise NotFound: there is no such account.
+        :param version: of the account, as the operator has seen it; ``None``: any.
+        :raise NotFound: there is no such account. :raise Stale:
         :raise Forbidden: how it proves itself is not theirs to change.
         :raise Conflict: it has as many as an account may have.
         """
-        return self._changes.transact(note, self._add, who, new, scope)
+        return self._changes.transact(note, self._add, who, new, scope, version)
 
     async def _add(
-        self, cursor: Cursor, who: str, new: FurtherAddress, scope: int | None
+        self, cursor: Cursor, who: str, new: FurtherAddress, scope: int | None, version: int | None
     ) -> tuple[str, FurtherAddress | None, FurtherAddress]:
-        number, username, count = await self._lock(cursor, who, scope)
+        number, username, count = await self._lock(cursor, who, scope, version)
         after = FurtherAddress(new.address, new.port, clean(new.note))
         values = {"id": number, "address": after.address, "port": after.port, "note": after.note}
         await cursor.execute(_GET, values)
@@ -79,20 +87,27 @@ class PostgresAddresses:
         return username, before, after
 
     def remove(
-        self, who: str, address: str, port: int, scope: int | None, note: AuditNote | None = None
+        self,
+        who: str,
+        address: str,
+        port: int,
+        scope: int | None,
+        version: int | None,
+        note: AuditNote | None = None,
     ) -> Deferred[tuple[str, Sequence[FurtherAddress]]]:
         """
         One address less. The username, and what was removed.
 
         :param port: 0: with whatever ports.
-        :raise NotFound: no such account, or it has no such address. :raise Forbidden: as :meth:`add`.
+        :raise NotFound: no such account, or it has no such address.
+        :raise Stale: :raise Forbidden: as :meth:`add`.
         """
-        return self._changes.transact(note, self._remove, who, address, port, scope)
+        return self._changes.transact(note, self._remove, who, address, port, scope, version)
 
     async def _remove(
-        self, cursor: Cursor, who: str, address: str, port: int, scope: int | None
+        self, cursor: Cursor, who: str, address: str, port: int, scope: int | None, version: int | None
     ) -> tuple[str, Sequence[FurtherAddress]]:
-        number, username, _ = await self._lock(cursor, who, scope)
+        number, username, _ = await self._lock(cursor, who, scope, version)
         gone: list[FurtherAddress] = []
         if storable(address):
             await cursor.execute(_DELETE, {"id": number, "address": address, "port": port})
@@ -103,12 +118,15 @@ class PostgresAddresses:
         await cursor.execute(_TOUCH, (number,))
         return username, sorted(gone, key=lambda one: one.port)
 
-    async def _lock(self, cursor: Cursor, who: str, scope: int | None) -> tuple[int, str, int]:
+    async def _lock(
+        self, cursor: Cursor, who: str, scope: int | None, version: int | None
+    ) -> tuple[int, str, int]:
         """The account's id, username, and how many addresses it has; changes of it wait for ours."""
         match, params = matching(who)
         await cursor.execute(_LOCK.format(match=match), {**params, "scope": scope})
         row = cursor.fetchone()
         if row is None:
             raise unknown(who)
+        check_version(f"account {who!r}", row[2], version)
         check_change(scope, row[0], {"auth_ip": ""})
-        return row[0], row[1], row[2]
+        return row[0], row[1], row[3]

@@ -21,7 +21,8 @@ from mizu.accounts.scope import (
     visible_many,
 )
 from mizu.accounts.sealing import Keys
-from mizu.errors import BadRequest, Conflict, NotFound, Stale
+from mizu.accounts.versions import check_version
+from mizu.errors import BadRequest, Conflict, NotFound
 from mizu.model import AuditNote
 from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
@@ -206,7 +207,7 @@ class AccountRecords:
         Change fields, the password, or both. The record before and after.
 
         :param version: what the operator has seen; anything else in the database is a conflict.
-        :raise NotFound: :raise BadRequest: :raise Forbidden: :raise Conflict:
+        :raise NotFound: :raise Stale: :raise BadRequest: :raise Forbidden: :raise Conflict:
         """
         return self._changes.transact(note, self.change_with, who, dict(values), scope, ha1, version)
 
@@ -220,10 +221,7 @@ class AccountRecords:
         version: int | None,
     ) -> tuple[Record, Record]:
         """:meth:`change` inside a transaction of the caller."""
-        before = await self._lock(cursor, who, scope)
-        if version is not None and before["version"] != version:
-            text = f"account {who!r} is at version {before['version']}: somebody changed it meanwhile"
-            raise Stale(text)
+        before = await self._lock(cursor, who, scope, version)
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
         values = await self._resolved(cursor, values, scope)
         columns = self.columns(values, ha1)
@@ -238,12 +236,19 @@ class AccountRecords:
             raise refusal(refused) from None
         return before, record_of(cursor.fetchone()[0])
 
-    def delete(self, who: str, scope: int | None, note: AuditNote | None = None) -> Deferred[Record]:
-        """The record that it had. :raise NotFound: :raise Conflict: something still points at it."""
-        return self._changes.transact(note, self._delete, who, scope)
+    def delete(
+        self, who: str, scope: int | None, *, version: int | None = None, note: AuditNote | None = None
+    ) -> Deferred[Record]:
+        """
+        The record that it had.
 
-    async def _delete(self, cursor: Cursor, who: str, scope: int | None) -> Record:
-        before = await self._lock(cursor, who, scope)
+        :param version: as for :meth:`change`.
+        :raise NotFound: :raise Stale: :raise Conflict: something still points at it.
+        """
+        return self._changes.transact(note, self._delete, who, scope, version)
+
+    async def _delete(self, cursor: Cursor, who: str, scope: int | None, version: int | None) -> Record:
+        before = await self._lock(cursor, who, scope, version)
         check_delete(scope, before["id"])
         try:
             await cursor.execute("DELETE FROM account WHERE id = %s", (before["id"],))
@@ -253,14 +258,17 @@ class AccountRecords:
             raise refusal(refused) from None
         return before
 
-    async def _lock(self, cursor: Cursor, who: str, scope: int | None) -> Record:
+    async def _lock(self, cursor: Cursor, who: str, scope: int | None, version: int | None) -> Record:
+        """The account, which nobody else changes until the end. :raise NotFound: :raise Stale:"""
         match, params = matching(who)
         sql = _GET.format(match=match) + " FOR NO KEY UPDATE OF a"
         await cursor.execute(sql, {**params, "scope": scope})
         row = cursor.fetchone()
         if row is None:
             raise unknown(who)
-        return record_of(row[0])
+        record = record_of(row[0])
+        check_version(f"account {who!r}", record["version"], version)
+        return record
 
     def columns(self, values: Mapping[str, Value], ha1: Mapping[str, str] | None) -> dict[str, Any]:
         """Columns of the table for values whose references are ids; ``ha1``: digests of a new password."""

@@ -10,7 +10,8 @@ from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.groups import MEMBER_TYPES, Group, GroupKind
 from mizu.accounts.scope import unknown, visible, visible_many
-from mizu.errors import BadRequest, Conflict, Forbidden, NotFound, Stale
+from mizu.accounts.versions import check_version
+from mizu.errors import BadRequest, Conflict, Forbidden, NotFound
 from mizu.model import AccountType, AuditNote
 from mizu.store.account_records import matching
 from mizu.store.noted import NotedChanges
@@ -133,9 +134,7 @@ class PostgresGroups:
         scope: int | None,
         version: int | None,
     ) -> tuple[Group, Group]:
-        before = await _find(cursor, name, scope)
-        if version is not None and before.version != version:
-            raise Stale(f"group {name!r} is at version {before.version}: somebody changed it meanwhile")
+        before = await _find(cursor, name, scope, version)
         owner_id = before.owner_id
         if owner is not None:
             if not owner and scope is not None:
@@ -147,12 +146,18 @@ class PostgresGroups:
         await cursor.execute(sql, (owner_id, note, before.id))
         return before, await _find(cursor, name, scope)
 
-    def delete(self, name: str, scope: int | None, entry: AuditNote | None = None) -> Deferred[Group]:
-        """The group as it was; its members stay. :raise NotFound: :raise Conflict: something uses it."""
-        return self._changes.transact(entry, self._delete, name, scope)
+    def delete(
+        self, name: str, scope: int | None, version: int | None, entry: AuditNote | None = None
+    ) -> Deferred[Group]:
+        """
+        The group as it was; its members stay.
 
-    async def _delete(self, cursor: Cursor, name: str, scope: int | None) -> Group:
-        group = await _find(cursor, name, scope)
+        :raise NotFound: :raise Stale: :raise Conflict: something uses it.
+        """
+        return self._changes.transact(entry, self._delete, name, scope, version)
+
+    async def _delete(self, cursor: Cursor, name: str, scope: int | None, version: int | None) -> Group:
+        group = await _find(cursor, name, scope, version)
         try:
             await cursor.execute("DELETE FROM account_group_member WHERE group_id = %s", (group.id,))
             await cursor.execute("DELETE FROM account_group WHERE id = %s", (group.id,))
@@ -170,27 +175,43 @@ class PostgresGroups:
         return [row[0] for row in rows]
 
     def join(
-        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None = None
+        self,
+        name: str,
+        members: Sequence[str],
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None = None,
     ) -> Deferred[tuple[Group, Sequence[str]]]:
         """
         Put accounts (or SIM packets) in the group, all or none. The group, and those that were not in it yet.
 
-        :raise NotFound: the group or a member. :raise BadRequest: a member of the wrong kind.
+        :raise NotFound: the group or a member. :raise Stale: :raise BadRequest: a member of the wrong kind.
         """
-        return self._changes.transact(entry, self._alter, name, members, scope, True)
+        return self._changes.transact(entry, self._alter, name, members, scope, version, True)
 
     def leave(
-        self, name: str, members: Sequence[str], scope: int | None, entry: AuditNote | None = None
+        self,
+        name: str,
+        members: Sequence[str],
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None = None,
     ) -> Deferred[tuple[Group, Sequence[str]]]:
-        """Take them out. The group, and those that were in it. :raise NotFound:"""
-        return self._changes.transact(entry, self._alter, name, members, scope, False)
+        """Take them out. The group, and those that were in it. :raise NotFound: :raise Stale:"""
+        return self._changes.transact(entry, self._alter, name, members, scope, version, False)
 
     async def _alter(
-        self, cursor: Cursor, name: str, members: Sequence[str], scope: int | None, join: bool
+        self,
+        cursor: Cursor,
+        name: str,
+        members: Sequence[str],
+        scope: int | None,
+        version: int | None,
+        join: bool,
     ) -> tuple[Group, Sequence[str]]:
         if len(members) > MEMBERS_AT_ONCE_MAX:
             raise BadRequest(f"at most {MEMBERS_AT_ONCE_MAX} members at once")
-        group = await _find(cursor, name, scope)
+        group = await _find(cursor, name, scope, version)
         if group.kind is GroupKind.SIM_PACKETS:
             names = {_packet(member): member for member in members}
             sql = _JOIN_SIM if join else _LEAVE_SIM
@@ -230,14 +251,17 @@ def _unknown(name: str) -> NotFound:
     return NotFound(f"there is no group {name!r}")
 
 
-async def _find(cursor: Cursor, name: str, scope: int | None) -> Group:
+async def _find(cursor: Cursor, name: str, scope: int | None, version: int | None = None) -> Group:
+    """The group, which nobody else changes until the end. :raise NotFound: :raise Stale:"""
     if not storable(name):
         raise _unknown(name)
     await cursor.execute(_GET + " FOR UPDATE OF g", {"name": name, "scope": scope})
     row = cursor.fetchone()
     if row is None:
         raise _unknown(name)
-    return _group(row)
+    group = _group(row)
+    check_version(f"group {name!r}", group.version, version)
+    return group
 
 
 async def _accounts(

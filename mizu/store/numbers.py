@@ -10,7 +10,8 @@ from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.numbers import RANGE_MAX, PhoneNumber
 from mizu.accounts.scope import unknown, visible, visible_many
-from mizu.errors import BadRequest, Conflict, NotFound, Stale
+from mizu.accounts.versions import check_version
+from mizu.errors import BadRequest, Conflict, NotFound
 from mizu.model import AuditNote
 from mizu.store.account_records import matching
 from mizu.store.arrays import texts
@@ -138,19 +139,30 @@ class PostgresNumbers:
         return before, await self._get(cursor, number, scope)
 
     def allocate(
-        self, account: str, wanted: str, scope: int | None, entry: AuditNote | None = None
+        self,
+        account: str,
+        wanted: str,
+        scope: int | None,
+        version: int | None,
+        entry: AuditNote | None = None,
     ) -> Deferred[PhoneNumber]:
         """
         Give an account a free number.
 
         :param wanted: the number, or ``PREFIX*`` for the first free one that begins so.
+        :param version: of the number, as the operator has seen it; ``None`` with ``PREFIX*``.
         :raise NotFound: no such account, no such free number. :raise Conflict: that number is taken.
+        :raise Stale:
         """
-        return self._changes.transact(entry, self._allocate, account, wanted, scope)
+        return self._changes.transact(entry, self._allocate, account, wanted, scope, version)
 
-    async def _allocate(self, cursor: Cursor, account: str, wanted: str, scope: int | None) -> PhoneNumber:
+    async def _allocate(
+        self, cursor: Cursor, account: str, wanted: str, scope: int | None, version: int | None
+    ) -> PhoneNumber:
         owner = await self._account(cursor, account, scope)
         any_of = wanted.endswith("*")
+        if version is not None:
+            await self._seen(cursor, wanted, scope, version)
         which = "n.number LIKE %(wanted)s" if any_of else "n.number = %(wanted)s"
         params: dict[str, Any] = {"account": owner, "scope": scope}
         params["wanted"] = wanted[:-1] + "%" if any_of else wanted
@@ -188,12 +200,20 @@ class PostgresNumbers:
         await cursor.execute(sql, (number,))
         return before, PhoneNumber(number, None, "", before.holder, None, before.note, before.version + 1)
 
-    def delete(self, number: str, scope: int | None, entry: AuditNote | None = None) -> Deferred[PhoneNumber]:
-        """Remove a free number for good. :raise NotFound: :raise Conflict: an account has it."""
-        return self._changes.transact(entry, self._delete, number, scope)
+    def delete(
+        self, number: str, scope: int | None, version: int | None, entry: AuditNote | None = None
+    ) -> Deferred[PhoneNumber]:
+        """
+        Remove a free number for good.
 
-    async def _delete(self, cursor: Cursor, number: str, scope: int | None) -> PhoneNumber:
-        before = await self._get(cursor, number, scope, " FOR UPDATE OF n")
+        :raise NotFound: :raise Stale: :raise Conflict: an account has it.
+        """
+        return self._changes.transact(entry, self._delete, number, scope, version)
+
+    async def _delete(
+        self, cursor: Cursor, number: str, scope: int | None, version: int | None
+    ) -> PhoneNumber:
+        before = await self._seen(cursor, number, scope, version)
         if before.account_id is not None:
             raise Conflict(f"number {number} belongs to {before.account}; 'numbers free' takes it back")
         await cursor.execute("DELETE FROM phone_number WHERE number = %s", (number,))
@@ -202,8 +222,7 @@ class PostgresNumbers:
     async def _seen(self, cursor: Cursor, number: str, scope: int | None, version: int | None) -> PhoneNumber:
         """The number, which nobody else changes until the end. :raise Stale: it has another version."""
         found = await self._get(cursor, number, scope, " FOR UPDATE OF n")
-        if version is not None and found.version != version:
-            raise Stale(f"number {number} is at version {found.version}: somebody changed it meanwhile")
+        check_version(f"number {number}", found.version, version)
         return found
 
     async def _get(self, cursor: Cursor, number: str, scope: int | None, lock: str = "") -> PhoneNumber:

@@ -26,7 +26,7 @@ _PUT_FIRST = f"{_INSERT} ON CONFLICT (name) DO NOTHING RETURNING version"
 _PUT_OVER = f"UPDATE option SET {_NEWER} WHERE name = %(name)s AND version = %(version)s RETURNING version"
 _REMOVE = "DELETE FROM option WHERE name = %(name)s"
 _LOCK = "LOCK TABLE option IN SHARE ROW EXCLUSIVE MODE"
-_TEXT = "SELECT value FROM option WHERE name = %(name)s"
+_KEPT = "SELECT value, version FROM option WHERE name = %(name)s"
 _RETRY_S = 1.0
 
 _log = Logger()
@@ -49,7 +49,7 @@ class PostgresOptionStore:
         values = {"name": name, "value": text, "by": by, "version": version}
 
         async def change(cursor: Cursor) -> tuple[str | None, str, int]:
-            before = await _locked(cursor, name)
+            before, _ = await _locked(cursor, name)
             await cursor.execute(statement, values)
             row = cursor.fetchone()
             if row is None:
@@ -58,23 +58,25 @@ class PostgresOptionStore:
 
         return (await self._changes.transact(note, change))[2]
 
-    async def remove(self, name: str, note: AuditNote | None) -> None:
+    async def remove(self, name: str, version: int | None, note: AuditNote | None) -> None:
         """See the protocol."""
 
         async def change(cursor: Cursor) -> tuple[str | None, None, int]:
-            before = await _locked(cursor, name)
+            before, found = await _locked(cursor, name)
+            if version not in (None, found):
+                raise stale(name)
             await cursor.execute(_REMOVE, {"name": name})
             return before, None, 0
 
         await self._changes.transact(note, change)
 
 
-async def _locked(cursor: Cursor, name: str) -> str | None:
-    """The text of an option that is set. Who else changes options waits."""
+async def _locked(cursor: Cursor, name: str) -> tuple[str | None, int]:
+    """The text of an option that is set, and its version, or 0. Who else changes options waits."""
     await cursor.execute(_LOCK)
-    await cursor.execute(_TEXT, {"name": name})
+    await cursor.execute(_KEPT, {"name": name})
     row = cursor.fetchone()
-    return row[0] if row is not None else None
+    return (row[0], row[1]) if row is not None else (None, 0)
 
 
 class OptionFollower:

@@ -12,7 +12,8 @@ from mizu.accounts.kinds import Value
 from mizu.accounts.rotation import SipAccount
 from mizu.accounts.scope import unknown, visible
 from mizu.accounts.sealing import KeyFile
-from mizu.errors import BadRequest, Conflict, NotFound, Stale
+from mizu.accounts.versions import check_version
+from mizu.errors import BadRequest, Conflict, NotFound
 from mizu.model import AccountType, AuditNote
 from mizu.store.account_records import AccountRecords, matching
 from mizu.store.arrays import texts
@@ -143,9 +144,7 @@ class PostgresSipAccounts:
     async def _change(
         self, cursor: Cursor, number: int, values: Mapping[str, Value], scope: int | None, version: int | None
     ) -> tuple[str, SipAccount, SipAccount]:
-        row = await self._find(cursor, number, scope)
-        if version is not None and row[10] != version:
-            raise Stale(f"SIP account {number} is at version {row[10]}: somebody changed it meanwhile")
+        row = await self._find(cursor, number, scope, version)
         columns = self._sealed(values)
         sets = "".join(f"{name} = %({name})s, " for name in columns)
         sql = f"UPDATE sip_account SET {sets}version = version + 1 WHERE id = %(id)s"
@@ -155,20 +154,28 @@ class PostgresSipAccounts:
             raise Conflict(f"{row[11]} has an account {values['username']!r} already") from None
         return row[11], _account(row), _account(await self._find(cursor, number, scope))
 
-    def delete(self, number: int, scope: int | None, note: AuditNote | None = None) -> Deferred[SipAccount]:
-        """The account as it was. :raise NotFound:"""
-        return self._changes.transact(note, self._delete, number, scope)
+    def delete(
+        self, number: int, scope: int | None, version: int | None, note: AuditNote | None = None
+    ) -> Deferred[SipAccount]:
+        """The account as it was. :raise NotFound: :raise Stale:"""
+        return self._changes.transact(note, self._delete, number, scope, version)
 
-    async def _delete(self, cursor: Cursor, number: int, scope: int | None) -> SipAccount:
-        before = _account(await self._find(cursor, number, scope))
+    async def _delete(
+        self, cursor: Cursor, number: int, scope: int | None, version: int | None
+    ) -> SipAccount:
+        before = _account(await self._find(cursor, number, scope, version))
         await cursor.execute("DELETE FROM sip_account WHERE id = %s", (number,))
         return before
 
-    async def _find(self, cursor: Cursor, number: int, scope: int | None) -> Sequence[Any]:
+    async def _find(
+        self, cursor: Cursor, number: int, scope: int | None, version: int | None = None
+    ) -> Sequence[Any]:
+        """The row, which nobody else changes until the end. :raise NotFound: :raise Stale:"""
         await cursor.execute(_ONE + " FOR UPDATE OF s", {"id": number, "scope": scope})
         row: Sequence[Any] | None = cursor.fetchone()
         if row is None:
             raise _missing(number)
+        check_version(f"SIP account {number}", row[10], version)
         return row
 
     def _sealed(self, values: Mapping[str, Value]) -> dict[str, Any]:

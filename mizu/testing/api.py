@@ -71,6 +71,11 @@ class ApiProbe:
             await deferLater(reactor, 0.002)
         return await done
 
+    def demands_version(self, method: str, path: str) -> bool:
+        """Must that operation have ``If-Match``? As the document says."""
+        operation = self.document["paths"].get(path.partition("?")[0], {}).get(method.lower(), {})
+        return any(one["name"] == "If-Match" and one["required"] for one in operation.get("parameters", ()))
+
     def check(self, method: str, path: str, status: int, value: Any) -> None:
         """:raise AssertionError: the document has no such answer of that operation (``/accounts/{user}``)."""
         from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415 - needed by tests only

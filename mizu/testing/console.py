@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from mizu.console.services import ConsoleServices, LiveCall
 from mizu.console.trace import MessageTrace
@@ -340,3 +341,26 @@ def binding(username: str = "1001", contact: str = "sip:1001@192.0.2.1:5060", **
         user_agent="Phone 1.0",
     )
     return found._replace(**values)  # type: ignore[arg-type]
+
+
+def store_services(store: Any, console: FakeConsole | None = None, **more: Any) -> ConsoleServices:
+    """
+    What commands reach: everything that is in a real store, fakes for the rest.
+
+    :param store: a ``mizu.store.Store`` that is started.
+    :param console: the fakes; left out: new ones.
+    :param more: services instead of these, or besides.
+    """
+    kept = {
+        "accounts": store.accounts,
+        "records": store.records,
+        "cdrs": store.call_history,
+        "groups": store.groups,
+        "numbers": store.numbers,
+        "addresses": store.addresses,
+        "sip_accounts": store.sip_accounts,
+        "tokens": store.operators,
+        "audit": store.audit,
+        "options": Options(store.options),
+    }
+    return replace((console or FakeConsole()).services, **{**kept, **more})

@@ -8,7 +8,8 @@ from mizu.accounts.fields import FIELDS, REFERENCES
 from mizu.accounts.kinds import SECRET, Value
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_change, check_delete, check_new, unknown
-from mizu.errors import Conflict, Stale
+from mizu.accounts.versions import check_version
+from mizu.errors import Conflict
 from mizu.model import Account, AccountType, AuditNote, AuthType
 
 _OF_ACCOUNT = {
@@ -191,8 +192,7 @@ class MemoryRecords:
     ) -> tuple[Record, Record]:
         self._check()
         before = self._find(who, scope)
-        if version is not None and version != before["version"]:
-            raise Stale(f"account {who!r} is at version {before['version']}")
+        check_version(f"account {who!r}", before["version"], version)
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
         username = before["username"]
         account, old = self._accounts.rows[username]
@@ -200,9 +200,12 @@ class MemoryRecords:
         self._accounts.rows[username] = (changed, old if ha1 is None else dict(ha1))
         return before, self._put(username, values, scope)
 
-    async def delete(self, who: str, scope: int | None, note: AuditNote | None = None) -> Record:
+    async def delete(
+        self, who: str, scope: int | None, *, version: int | None = None, note: AuditNote | None = None
+    ) -> Record:
         self._check()
         before = self._find(who, scope)
+        check_version(f"account {who!r}", before["version"], version)
         check_delete(scope, before["id"])
         if any(one["parent_id"] == before["id"] for one in self._every()):
             raise Conflict(f"account {before['username']!r} still owns other accounts")

@@ -8,10 +8,11 @@ from urllib.parse import parse_qsl, quote
 
 from mizu.console.arguments import FLAG
 from mizu.console.table import Command
+from mizu.console.versions import VERSION
 from mizu.console.words import json_name
 from mizu.errors import BadRequest, MizuError, NotFound, Stale
 from mizu.model import Operator
-from mizu.web.api_routes import ITSELF, NEXT, PREFIX, VERSION_ARGUMENT, ApiRoute, RouteTable
+from mizu.web.api_routes import ITSELF, NEXT, PREFIX, ApiRoute, RouteTable
 from mizu.web.policy import HttpRequest, UnsupportedMedia, content_type_of, require_content_type
 from mizu.web.uploads import CSV
 
@@ -21,7 +22,7 @@ _ENTITY_TAG = re.compile(r'"v(\d{1,18})"\Z')
 
 
 class PreconditionRequired(MizuError):
-    """An update must say which version it is meant for, so that nobody overwrites what he has not seen."""
+    """Changes of what is there must say of which version: nobody overwrites what he has not seen."""
 
     http_status, code = 428, "precondition_required"
 
@@ -121,7 +122,7 @@ def _arguments(
         )
     version = _version(request, route, command)
     if version is not None:
-        given[VERSION_ARGUMENT] = version
+        given[VERSION] = version
     return given
 
 
@@ -195,6 +196,8 @@ def _version(request: HttpRequest, route: ApiRoute, command: Command) -> int | N
     if not route.versioned(command):
         if given:
             raise BadRequest("If-Match has no meaning here; nothing was changed")
+        return None
+    if not given and route.adds:
         return None
     if not given:
         raise PreconditionRequired(

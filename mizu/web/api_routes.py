@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from mizu.console.table import Command, CommandTable
+from mizu.console.versions import VERSION
 from mizu.console.words import json_name
 
 PREFIX = "/api/v1"
-VERSION_ARGUMENT = "version"  #: commands with this argument change only what is still at that version
 UPLOAD_PATH = "/imports"  #: takes a file as its body, too
 ITSELF = "."  #: cursor of a list of texts
 NEXT = ">"  #: cursor of a list whose command says itself where the next page begins: ``next``
@@ -38,6 +38,7 @@ class ApiRoute:
     item: str = ""  #: member of the result that is the answer; others are put beside its members
     shape: str = ""  #: schema of an item, in ``mizu.web.openapi.SHAPES``; empty: any object
     without: tuple[str, ...] = ()  #: arguments that make no sense here
+    adds: bool = False  #: it only adds to what is there: ``If-Match`` may be left out
     status: int = 200
     location: str = ""  #: path of what was made, e.g. ``/accounts/{username}``, from members of the answer
 
@@ -69,8 +70,8 @@ class ApiRoute:
         return self.renamed.get(name, name)
 
     def versioned(self, command: Command) -> bool:
-        """Does it demand ``If-Match``?"""
-        return self.has_body and any(one.name == VERSION_ARGUMENT for one in command.arguments)
+        """Does it take ``If-Match``? It demands it, unless it only ``adds``."""
+        return VERSION not in self.without and any(one.name == VERSION for one in command.arguments)
 
     def members(self, command: Command) -> dict[str, Any]:
         """Arguments that are neither in the path nor the version, by the name they have here."""
@@ -79,7 +80,7 @@ class ApiRoute:
         return {
             back.get(json_name(one), json_name(one)): one
             for one in command.arguments
-            if json_name(one) not in names and one.name != VERSION_ARGUMENT and one.name not in self.without
+            if json_name(one) not in names and one.name != VERSION and one.name not in self.without
         }
 
     def problem(self, command: Command) -> str:
@@ -105,6 +106,8 @@ def _do(method: str, path: str, command: str, tag: str, **more: Any) -> ApiRoute
 _ACCOUNT: dict[str, Any] = {"item": "user", "shape": "Account"}
 _NEW_ACCOUNT: dict[str, Any] = {**_ACCOUNT, "status": 201, "location": "/accounts/{username}"}
 _SIP_ACCOUNT: dict[str, Any] = {"item": "sip_account", "shape": "SipAccount"}
+_GROUP: dict[str, Any] = {"item": "group", "shape": "Group"}
+_NUMBER: dict[str, Any] = {"item": "number", "shape": "Number"}
 _ADDRESS: dict[str, Any] = {"item": "address", "shape": "FurtherAddress"}
 _OPTION: dict[str, Any] = {"item": "option", "shape": "Option"}
 
@@ -117,7 +120,7 @@ ROUTES: tuple[ApiRoute, ...] = (
     _do("DELETE", "/accounts/{user}", "deluser", "accounts"),
     _do("PUT", "/accounts/{user}/password", "passwd", "accounts"),
     _do("POST", "/accounts/{user}/enable", "enable", "accounts", **_ACCOUNT),
-    _do("POST", "/accounts/{user}/disable", "disable", "accounts"),
+    _do("POST", "/accounts/{user}/disable", "disable", "accounts", **_ACCOUNT),
     _do(
         "POST",
         "/accounts/{template}/clone",
@@ -134,21 +137,21 @@ ROUTES: tuple[ApiRoute, ...] = (
     _do("POST", "/exports", "export", "accounts"),
     _do("GET", "/authtest", "authtest", "accounts"),
     _list("/groups", "group list", "groups", "groups", "Group", cursor="name"),
-    _do("POST", "/groups", "group add", "groups", status=201, item="group", shape="Group"),
-    _do("GET", "/groups/{name}", "group get", "groups", item="group", shape="Group"),
-    _do("PATCH", "/groups/{name}", "group set", "groups", item="group", shape="Group"),
-    _do("DELETE", "/groups/{name}", "group del", "groups", item="group", shape="Group"),
+    _do("POST", "/groups", "group add", "groups", status=201, **_GROUP),
+    _do("GET", "/groups/{name}", "group get", "groups", **_GROUP),
+    _do("PATCH", "/groups/{name}", "group set", "groups", **_GROUP),
+    _do("DELETE", "/groups/{name}", "group del", "groups", **_GROUP),
     _list("/groups/{name}/members", "group members", "groups", "members", "Name", cursor=ITSELF),
-    _do("POST", "/groups/{name}/members", "group join", "groups"),
+    _do("POST", "/groups/{name}/members", "group join", "groups", adds=True),
     _do("DELETE", "/groups/{name}/members/{member}", "group leave", "groups", renamed={"member": "members"}),
     _list("/numbers", "numbers list", "numbers", "numbers", "Number", cursor="number"),
     _do("POST", "/numbers", "numbers add", "numbers"),
-    _do("GET", "/numbers/{number}", "numbers get", "numbers", item="number", shape="Number"),
-    _do("PATCH", "/numbers/{number}", "numbers set", "numbers", item="number", shape="Number"),
-    _do("DELETE", "/numbers/{number}", "numbers del", "numbers", item="number", shape="Number"),
-    _do("POST", "/numbers/{number}/allocate", "numbers allocate", "numbers", item="number", shape="Number"),
-    _do("POST", "/numbers/{number}/free", "numbers free", "numbers", item="number", shape="Number"),
-    _do("POST", "/accounts/{account}/numbers", "numbers allocate", "numbers", item="number", shape="Number"),
+    _do("GET", "/numbers/{number}", "numbers get", "numbers", **_NUMBER),
+    _do("PATCH", "/numbers/{number}", "numbers set", "numbers", **_NUMBER),
+    _do("DELETE", "/numbers/{number}", "numbers del", "numbers", **_NUMBER),
+    _do("POST", "/numbers/{number}/allocate", "numbers allocate", "numbers", adds=True, **_NUMBER),
+    _do("POST", "/numbers/{number}/free", "numbers free", "numbers", **_NUMBER),
+    _do("POST", "/accounts/{account}/numbers", "numbers allocate", "numbers", without=(VERSION,), **_NUMBER),
     _list(
         "/accounts/{user}/addresses",
         "addresses list",
@@ -157,13 +160,13 @@ ROUTES: tuple[ApiRoute, ...] = (
         "FurtherAddress",
         cursor=NEXT,
     ),
-    _do("POST", "/accounts/{user}/addresses", "addresses add", "accounts", **_ADDRESS),
+    _do("POST", "/accounts/{user}/addresses", "addresses add", "accounts", adds=True, **_ADDRESS),
     _do("DELETE", "/accounts/{user}/addresses/{address}", "addresses del", "accounts"),
     _list("/sip-accounts", "sipaccounts list", "sip-accounts", "sip_accounts", "SipAccount", cursor=NEXT),
     _do("POST", "/sip-accounts", "sipaccounts add", "sip-accounts", status=201, **_SIP_ACCOUNT),
     _do("GET", "/sip-accounts/{id}", "sipaccounts get", "sip-accounts", **_SIP_ACCOUNT),
     _do("PATCH", "/sip-accounts/{id}", "sipaccounts set", "sip-accounts", body_as="fields", **_SIP_ACCOUNT),
-    _do("PUT", "/sip-accounts/{id}/password", "sipaccounts passwd", "sip-accounts"),
+    _do("PUT", "/sip-accounts/{id}/password", "sipaccounts passwd", "sip-accounts", **_SIP_ACCOUNT),
     _do("DELETE", "/sip-accounts/{id}", "sipaccounts del", "sip-accounts", **_SIP_ACCOUNT),
     _list("/bans", "banned", "guard", "bans", "Ban", cursor=NEXT),
     _do("POST", "/bans", "ban", "guard"),

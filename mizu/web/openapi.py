@@ -216,7 +216,8 @@ def _operation(route: ApiRoute, command: Command) -> JsonObject:
     members: dict[str, Argument] = route.members(command)
     versioned = route.versioned(command)
     statuses = ["400", "401", "403", "404", "409", "429", "500", "503"]
-    statuses += ["412", "428"] if versioned else []
+    statuses += ["412"] if versioned else []
+    statuses += ["428"] if versioned and not route.adds else []
     statuses += ["413", "415"] if route.has_body else []
     success = _answer(command.help, _shape_of(route))
     headers: JsonObject = {}
@@ -239,7 +240,7 @@ def _operation(route: ApiRoute, command: Command) -> JsonObject:
             {
                 "name": "If-Match",
                 "in": "header",
-                "required": True,
+                "required": not route.adds,
                 "schema": _TEXT,
                 "description": "the ETag of what was seen, or *",
             }

@@ -78,6 +78,9 @@ class Api(ApiProbe):
         return await self.expect(200, "GET", path, template, **more)
 
     async def expect(self, wanted, method, path, template="", body=None, **more):
+        more.setdefault(
+            "headers", {"if-match": "*"} if self.demands_version(method, template or path) else {}
+        )
         status, value, _ = await self.ask(method, path, body, **more)
         assert status == wanted, value
         self.check(method, template or path.partition("?")[0], status, value)
@@ -126,7 +129,7 @@ async def test_numbers(api):
     page = await api.get("/numbers?limit=2")
     assert page["next"] == "3615550101"
     free, path = "/numbers/{number}/free", "/numbers/3615550101/free"
-    await api.expect(428, "POST", path, free, body={})
+    await api.expect(428, "POST", path, free, body={}, headers={})
     freed = await api.expect(200, "POST", path, free, body={}, headers={"if-match": '"v2"'})
     assert (freed["free"], freed["version"]) == (True, 3)
     await api.expect(200, "DELETE", "/numbers/3615550101", "/numbers/{number}")
@@ -170,7 +173,7 @@ async def test_accounts_at_sip_servers(api):
         200, "PATCH", one, "/sip-accounts/{id}", body={"enabled": False}, headers={"if-match": "*"}
     )
     assert changed["fields"]["enabled"] in (False, 0)
-    await api.expect(428, "PATCH", one, "/sip-accounts/{id}", body={"enabled": True})
+    await api.expect(428, "PATCH", one, "/sip-accounts/{id}", body={"enabled": True}, headers={})
     seen = {"if-match": f'"v{made["version"]}"'}
     await api.expect(412, "PATCH", one, "/sip-accounts/{id}", body={"enabled": True}, headers=seen)
     await api.expect(200, "PUT", f"{one}/password", "/sip-accounts/{id}/password", body={"password": secret})
@@ -230,7 +233,7 @@ async def test_two_operators_do_not_overwrite_each_other_unseen(api, path, templ
     for line in ("group add sales", "numbers add 3611", "sipaccounts add carrier line1 secret"):
         await api.table.run(line, ROOT)
     tag = await tag_of(api, path, template)
-    await api.expect(428, "PATCH", path, template, body=first)
+    await api.expect(428, "PATCH", path, template, body=first, headers={})
     changed = await api.expect(200, "PATCH", path, template, body=first, headers={"if-match": tag})
     assert changed["version"] == int(tag[2:-1]) + 1
     stale = await api.expect(412, "PATCH", path, template, body=second, headers={"if-match": tag})

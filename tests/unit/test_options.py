@@ -45,7 +45,7 @@ class Kept:
         self.versions[name] = self.versions.get(name, 0) + 1
         return self.versions[name]
 
-    async def remove(self, name, note):
+    async def remove(self, name, version, note):
         self.texts.pop(name, None)
         self.versions.pop(name, None)
 
