@@ -5,6 +5,7 @@ there. An empty cell means the default (or the template's value). Source of the 
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,17 +16,30 @@ from mizu.errors import BadRequest
 
 PROBLEMS_MAX = 1000  #: kept of one import; beyond it they are only counted
 LINE_MAX_CHARACTERS = 65_536
+NAME_MAX_CHARACTERS = 100  #: of a file's name, as messages have it
+#: Lines of an import that is all or none, or a dry run, by an operator limited to some accounts: while it
+#: runs, changes of owners by others wait.
+AT_ONCE_LINES_MAX = 5000
+_PATH = re.compile(r"[/\\]")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOrder:
     """What an operator wants imported."""
 
-    file: str  #: name in the import directory
+    file: str  #: name in the import directory, or what the operator calls a file that was sent
+    sent: str = ""  #: a file that was sent: where it lies in the import directory
     dry_run: bool = False  #: check everything, change nothing
     whole: bool = False  #: all lines or none
     update: bool = False  #: accounts that are there are changed, instead of being a problem
+    versions: bool = False  #: with ``update``: only what still has the version in the column ``version``
     template: str = ""  #: account whose values are the defaults
+
+
+def file_name(text: str) -> str:
+    """What messages call a file that somebody sent: one name without path, no longer than a line bears."""
+    name = "".join(c if c.isprintable() else "_" for c in _PATH.split(text)[-1]).strip()
+    return name[-NAME_MAX_CHARACTERS:] or "sent.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class ImportLine:
     username: str
     password: str = field(repr=False)
     values: Mapping[str, Value] = field(repr=False)
+    version: int | None = None  #: of the account, as the file has it
 
 
 @dataclass(slots=True)
@@ -82,10 +97,12 @@ class Heading:
     """
     The columns of a file.
 
+    :param versions: there must be a column ``version`` with a number in each line; otherwise one is ignored.
     :raise BadRequest: an unknown column, one twice, no ``username``; each named.
     """
 
-    def __init__(self, cells: Iterable[str]) -> None:
+    def __init__(self, cells: Iterable[str], *, versions: bool = False) -> None:
+        self._versions = versions
         self.names = [cell.strip() for cell in cells]
         self.fields: list[Field | None] = []
         problems = []
@@ -100,6 +117,8 @@ class Heading:
         ]
         if "username" not in known:
             problems.append("line 1: there is no column username")
+        if versions and "version" not in known:
+            problems.append("line 1: there is no column version")
         if problems:
             raise BadRequest("\n".join(problems))
 
@@ -108,6 +127,7 @@ class Heading:
         if len(cells) != len(self.names):
             return None, [Problem(number, "", f"has {len(cells)} cells, the heading {len(self.names)}")]
         username = password = ""
+        version = None
         values: dict[str, Value] = {}
         problems = []
         for name, one, cell in zip(self.names, self.fields, cells, strict=True):
@@ -117,6 +137,11 @@ class Heading:
                 username = cell.strip()
             elif one.name == "password":
                 password = cell
+            elif one.name == "version" and self._versions:
+                if re.fullmatch(r"[0-9]{1,18}", cell.strip()):
+                    version = int(cell)
+                else:
+                    problems.append(Problem(number, name, "want the version of the account"))
             elif cell.strip() and one.changed_by != SERVER:  # an export can be imported again
                 try:
                     values[one.name] = one.parse(cell)
@@ -124,7 +149,8 @@ class Heading:
                     problems.append(Problem(number, name, str(wrong).partition(": ")[2]))
         if not username:
             problems.append(Problem(number, "username", "is empty"))
-        return (None if problems else ImportLine(number, username, password, values)), problems
+        line = None if problems else ImportLine(number, username, password, values, version)
+        return line, problems
 
 
 def rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

@@ -5,11 +5,11 @@ exist for them: answers are the same as for a name that nobody has. What they ma
 ``changed_by`` of each field (``mizu.accounts.fields``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mizu.accounts.fields import BY_NAME, OWNER, SELF, SERVER, STAFF
 from mizu.accounts.kinds import Value
-from mizu.errors import BadRequest, Forbidden, NotFound
+from mizu.errors import BadRequest, Forbidden, MizuError, NotFound
 from mizu.model import AccountType
 
 #: What an operator limited to some accounts may make.
@@ -47,8 +47,14 @@ def check_new(scope: int | None, values: Mapping[str, Value]) -> None:
     :raise BadRequest: a field that only the server sets.
     :raise Forbidden: a field or a type that is not theirs to give.
     """
-    _check_fields(scope, values, (SELF, OWNER))
-    _check_type(scope, values)
+    for _, wrong in refused_new(scope, values):
+        raise wrong
+
+
+def refused_new(scope: int | None, values: Mapping[str, Value]) -> Iterator[tuple[str, MizuError]]:
+    """Every field that :func:`check_new` refuses, with the reason; for who is told of all at once."""
+    yield from _refused_fields(scope, values, (SELF, OWNER))
+    yield from _refused_type(scope, values)
 
 
 def check_change(scope: int | None, account_id: int, values: Mapping[str, Value]) -> None:
@@ -59,9 +65,11 @@ def check_change(scope: int | None, account_id: int, values: Mapping[str, Value]
     :raise Forbidden: a field that is not theirs to change; their own account has fewer of them.
     """
     own = scope is not None and account_id == scope
-    _check_fields(scope, values, (SELF,) if own else (SELF, OWNER))
+    for _, wrong in _refused_fields(scope, values, (SELF,) if own else (SELF, OWNER)):
+        raise wrong
     if "type" in values:
-        _check_type(scope, values)
+        for _, wrong in _refused_type(scope, values):
+            raise wrong
     if scope is not None and "parent_id" in values and values["parent_id"] is None:
         raise Forbidden("an account cannot be moved out of your own accounts")
 
@@ -72,22 +80,46 @@ def check_delete(scope: int | None, account_id: int) -> None:
         raise Forbidden("you cannot delete the account that you act for")
 
 
+def check_template(scope: int | None, account_id: int) -> None:
+    """May other accounts be made like that one, which they see? :raise BadRequest:"""
+    if scope is not None and account_id == scope:
+        raise BadRequest("your own account is no template")
+
+
+def check_import(scope: int | None, *, sent: bool) -> None:
+    """
+    May they import this file?
+
+    :param sent: they sent it themselves; otherwise it lies on the server, whose operators put it there.
+    :raise Forbidden:
+    """
+    if scope is not None and not sent:
+        raise Forbidden("files on the server are not for you; send one: import --send FILE")
+
+
+def same_reach(scope: int | None, theirs: int | None) -> bool:
+    """Is what an operator with the scope ``theirs`` has under way the matter of one with ``scope``?"""
+    return scope is None or scope == theirs
+
+
 def may_clone(scope: int | None, name: str) -> bool:
     """Does a clone that this operator makes get the field? What they could not set is not copied either."""
     field = BY_NAME[name]
     return field.cloned and field.changed_by != SERVER and (scope is None or field.changed_by != STAFF)
 
 
-def _check_fields(scope: int | None, names: Iterable[str], allowed: tuple[str, ...]) -> None:
+def _refused_fields(
+    scope: int | None, names: Iterable[str], allowed: tuple[str, ...]
+) -> Iterator[tuple[str, MizuError]]:
     for name in names:
         whose = BY_NAME[name].changed_by
         if whose == SERVER:
-            raise BadRequest(f"{name} cannot be changed")
-        if scope is not None and whose not in allowed:
-            raise Forbidden(f"{name} is not yours to change")
+            yield name, BadRequest(f"{name} cannot be changed")
+        elif scope is not None and whose not in allowed:
+            yield name, Forbidden(f"{name} is not yours to change")
 
 
-def _check_type(scope: int | None, values: Mapping[str, Value]) -> None:
+def _refused_type(scope: int | None, values: Mapping[str, Value]) -> Iterator[tuple[str, MizuError]]:
     if scope is not None and values.get("type", 0) not in OWNED_TYPES:
         known = ", ".join(sorted(one.name.lower() for one in OWNED_TYPES))
-        raise Forbidden(f"you can make accounts of these types: {known}")
+        yield "type", Forbidden(f"you can make accounts of these types: {known}")

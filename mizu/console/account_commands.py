@@ -8,7 +8,7 @@ from mizu.accounts.fields import parsed
 from mizu.accounts.kinds import Value
 from mizu.accounts.numbers import series
 from mizu.accounts.records import NewAccount, Record
-from mizu.accounts.scope import may_clone
+from mizu.accounts.scope import check_template, may_clone
 from mizu.console.account_show import change_of, shown
 from mizu.console.arguments import ACCOUNT, ASSIGNMENT, SECRET, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
@@ -210,9 +210,8 @@ class _AccountCommands:
     async def clone(self, call: Invocation) -> CommandResult:
         scope = call.operator.scope_account_id
         template = await self._records.get(call.text("template"), scope)
+        check_template(scope, template["id"])
         copied = {name: value for name, value in template.items() if may_clone(scope, name)}
-        if scope is not None and template["id"] == scope:
-            raise BadRequest("your own account is no template")
         return await self._add(call, assigned(call), copied, "")
 
     async def _add(

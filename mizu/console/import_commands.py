@@ -1,10 +1,12 @@
 """``import``, ``import status``, ``import cancel``, ``export``."""
 
-from typing import Any
+import re
+import shlex
+from typing import Any, NamedTuple
 
-from mizu.accounts.bulk import ImportJob, ImportOrder
+from mizu.accounts.bulk import ImportJob, ImportOrder, file_name
 from mizu.console.account_services import Imports
-from mizu.console.arguments import DURATION, FLAG, TEXT, Argument, integer
+from mizu.console.arguments import DURATION, FLAG, TEXT, Argument, Kind, integer
 from mizu.console.auditing import DONE
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
@@ -14,6 +16,28 @@ from mizu.model import AuditEntry, Change
 
 _WAIT_MAX_S = 25.0  #: clients give up on an answer a little later
 _PROBLEMS_SHOWN = 50
+_SENT = re.compile(r"(uploads/[0-9a-f]{32}\.csv)(?::(.*))?\Z", re.DOTALL)
+
+
+class ImportFile(NamedTuple):
+    """A file to import. As text it is what people call it."""
+
+    name: str
+    sent: str = ""  #: it was sent, and lies there in the import directory
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def import_file(word: str) -> ImportFile:
+    """A name in the import directory; or where the API put a file that was sent, ``:`` and its name."""
+    found = _SENT.match(word)
+    if found:
+        return ImportFile(file_name(found[2] or ""), found[1])
+    return ImportFile(str(TEXT.convert(word)))
+
+
+FILE = Kind("file", import_file, TEXT.schema)
 
 
 def shown(job: ImportJob) -> dict[str, Any]:
@@ -51,11 +75,17 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             permission="accounts.write",
             run=own.run,
             arguments=(
-                Argument("file", TEXT, "name of a .csv file in import/ of the data directory", required=True),
+                Argument("file", FILE, "name of a .csv file in import/ of the data directory", required=True),
                 Argument("dry-run", FLAG, "check everything, change nothing", option=True),
                 Argument("whole", FLAG, "all lines or none", option=True),
                 Argument(
                     "update", FLAG, "change accounts that are there, by the cells not empty", option=True
+                ),
+                Argument(
+                    "versions",
+                    FLAG,
+                    "with --update: refuse what was changed since the version in the column 'version'",
+                    option=True,
                 ),
                 Argument("template", TEXT, "account whose settings are the defaults", option=True),
                 Argument(
@@ -65,9 +95,11 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="The first line names fields, as we or the original do; 'username' must be among "
             "them, 'describe' lists all. An empty cell is the default. Bad lines are named with line, column "
             "and reason, and left out. Without a password an account cannot log in until 'passwd' gives one. "
-            "'mizu import --send FILE' sends a file from where you type, and waits until it is imported.",
+            "'mizu import --send FILE' sends a file from where you type, and waits until it is imported. "
+            "Operators limited to some accounts import files that they send, into what is theirs.",
             examples=("import users.csv --dry-run", "import users.csv --whole --template 1001"),
             changes=True,
+            scoped=True,
         ),
         Command(
             name="import status",
@@ -79,15 +111,18 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 Argument("after", integer(0, 2**53), "go on after this number", option=True, default=0),
             ),
             examples=("import status",),
+            scoped=True,
         ),
         Command(
             name="import cancel",
             help="stop the import that runs",
             permission="accounts.write",
             run=own.cancel,
+            arguments=(Argument("number", integer(1, 2**53), "which; left out: your own"),),
             details="What it has made stays, unless it was to be all or none.",
-            examples=("import cancel",),
+            examples=("import cancel", "import cancel 3"),
             changes=True,
+            scoped=True,
         ),
         Command(
             name="export",
@@ -115,14 +150,20 @@ class _ImportCommands:
     async def run(self, call: Invocation) -> CommandResult:
         if float(call.values["wait"]) > _WAIT_MAX_S:
             raise BadRequest(f"--wait is at most {_WAIT_MAX_S:.0f}s; 'import status' shows how it goes on")
+        if call.flag("versions") and not call.flag("update"):
+            raise BadRequest("--versions is about accounts that are there: it goes with --update")
+        file: ImportFile = call.values["file"]
         order = ImportOrder(
-            file=call.text("file"),
+            file=file.name,
+            sent=file.sent,
             dry_run=call.flag("dry-run"),
             whole=call.flag("whole"),
             update=call.flag("update"),
+            versions=call.flag("versions"),
             template=call.text("template"),
         )
-        entry = AuditEntry(call.operator, "import", f"import {order.file}", DONE) if self._noted else None
+        line = f"import {shlex.quote(order.file)}"
+        entry = AuditEntry(call.operator, "import", line, DONE) if self._noted else None
         job = self._imports.start(order, call.operator, entry)
         await self._imports.wait(job, float(call.values["wait"]))
         result = shown(job)
@@ -132,7 +173,7 @@ class _ImportCommands:
         )
 
     async def status(self, call: Invocation) -> CommandResult:
-        jobs = self._imports.jobs()
+        jobs = self._imports.jobs(call.operator.scope_account_id)
         if not jobs:
             return CommandResult(["no imports since the server started"], {"imports": [], "more": False})
         limit = call.number("limit")
@@ -141,7 +182,8 @@ class _ImportCommands:
         return CommandResult(_lines(jobs[-1]), {"imports": imports, "more": len(some) > limit})
 
     async def cancel(self, call: Invocation) -> CommandResult:
-        job = self._imports.cancel()
+        number = call.values["number"]
+        job = self._imports.cancel(call.operator.scope_account_id, None if number is None else int(number))
         change = Change("import", str(job.number), {"state": "running"}, {"state": "cancelled"})
         return CommandResult(
             [f"import {job.number} stops after its batch"], {"import": shown(job)}, (change,)

@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 
 from twisted.internet.task import deferLater
 
+from mizu.accounts.bulk import file_name
 from mizu.console.link import Answer, Link
 from mizu.errors import BadRequest
 
 SEND = "--send"
-_FLAGS = ("dry-run", "whole", "update")
+_FLAGS = ("dry-run", "whole", "update", "versions")
 _POLL_S = 0.5
 
 Tell = Callable[[str], None]
@@ -43,7 +44,7 @@ def parsed(words: Sequence[str]) -> tuple[str, str]:
             path = value
         elif name != "wait":  # we wait until it is over
             options[name.replace("-", "_")] = value
-    return path, urlencode(options)
+    return path, urlencode({**options, "file": file_name(path)})
 
 
 class Counted:

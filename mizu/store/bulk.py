@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 
 from mizu.accounts.bulk import ImportJob, ImportOrder
 from mizu.accounts.fields import FIELDS
-from mizu.errors import BadRequest, Conflict, MizuError, NotFound
+from mizu.accounts.scope import check_import, same_reach
+from mizu.errors import BadRequest, Conflict, MizuError, NotFound, Overloaded
 from mizu.model import AuditEntry, Operator
 from mizu.store.account_records import AccountRecords
 from mizu.store.bulk_run import BATCH, Digests, ImportRun
@@ -27,7 +28,9 @@ from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Link
 
 FILE_MAX_BYTES = 1_000_000_000
-JOBS_KEPT = 20
+JOBS_KEPT = 20  #: of operators with one reach
+JOBS_MAX = 100  #: in all
+RUNNING_MAX = 3  #: at a time, of operators limited to some accounts; one of each reach
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.csv\Z")
 _SENT = re.compile(r"uploads/[0-9a-f]{32}\.csv\Z")  #: came by HTTP (``mizu.web.uploads``)
 
@@ -37,6 +40,9 @@ _log = Logger()
 class Imports:
     """
     Imports under way and done, newest last; exports.
+
+    ``scope`` is ``Operator.scope_account_id``: imports by operators with another reach do not exist for one
+    who has one. Nobody waits for them either: each reach has an import at a time of its own.
 
     :param data: the data directory.
     :param make_link: a connection whose statements may take long.
@@ -60,13 +66,13 @@ class Imports:
         self._wall = wall
         self._jobs: list[ImportJob] = []
         self._number = 0
-        self._running: Deferred[None] | None = None
-        self._waiters: list[Deferred[None]] = []
+        self._running: dict[int, ImportJob] = {}  # by number
+        self._waiters: dict[int, list[Deferred[None]]] = {}
         self.digests: Digests = lambda username, password: {}
 
-    def jobs(self) -> Sequence[ImportJob]:
+    def jobs(self, scope: int | None = None) -> Sequence[ImportJob]:
         """The last imports, oldest first."""
-        return tuple(self._jobs)
+        return [job for job in self._jobs if same_reach(scope, job.scope)]
 
     def start(self, order: ImportOrder, operator: Operator, entry: AuditEntry | None = None) -> ImportJob:
         """
@@ -74,68 +80,84 @@ class Imports:
 
         :param entry: for the audit list, committed with each batch and what that changed.
         :raise NotFound: no such file. :raise BadRequest: not a name. :raise Conflict: another runs.
+        :raise Forbidden: the file is not theirs. :raise Overloaded: too many run.
         """
-        if self._running is not None:
-            raise Conflict(f"import {self._jobs[-1].number} is running; 'import status' shows how far it is")
-        file, size_bytes = self._open(order.file)
+        scope = operator.scope_account_id
+        check_import(scope, sent=bool(order.sent))
+        mine = self._running_of(scope)
+        if mine is not None:
+            raise Conflict(f"import {mine.number} is running; 'import status' shows how far it is")
+        if scope is not None and sum(job.scope is not None for job in self._running.values()) >= RUNNING_MAX:
+            raise Overloaded("other imports are running; try again when they are over")
+        file, size_bytes = self._open(order)
         self._number += 1
-        job = ImportJob(
-            self._number,
-            order,
-            operator.name,
-            operator.scope_account_id,
-            self._wall(),
-            total_bytes=size_bytes,
-        )
-        self._jobs = [*self._jobs[1 - JOBS_KEPT :], job]
-        self._running = Deferred.fromCoroutine(self._run(job, file, entry))
-        self._running.addErrback(self._broken, job)
-        if job.state != "running":
-            self._running = None
+        job = ImportJob(self._number, order, operator.name, scope, self._wall(), total_bytes=size_bytes)
+        self._keep(job)
+        self._running[job.number] = job
+        Deferred.fromCoroutine(self._run(job, file, entry)).addErrback(self._broken, job)
         return job
+
+    def _running_of(self, scope: int | None) -> ImportJob | None:
+        """That of the same reach; of staff, none of others."""
+        return next((job for job in self._running.values() if job.scope == scope), None)
+
+    def _keep(self, job: ImportJob) -> None:
+        """In the list; the oldest of the same reach goes, so that nobody's are pushed out by another."""
+        alike = [one for one in self._jobs if one.scope == job.scope and one.state != "running"]
+        over = [one for one in self._jobs if one.state != "running"] if len(self._jobs) >= JOBS_MAX else []
+        gone = {one.number for one in (*alike[: max(0, len(alike) + 1 - JOBS_KEPT)], *over[:1])}
+        self._jobs = [*(one for one in self._jobs if one.number not in gone), job]
 
     async def wait(self, job: ImportJob, seconds: float) -> None:
         """Until it is over, or so long."""
         if job.state == "running":
             over: Deferred[None] = Deferred()
-            self._waiters.append(over)
+            waiting = self._waiters.setdefault(job.number, [])
+            waiting.append(over)
             timer = self._reactor.callLater(seconds, over.cancel)
             try:
                 await over
             except CancelledError:
-                self._waiters.remove(over)
+                waiting.remove(over)
             finally:
                 if timer.active():
                     timer.cancel()
 
-    def cancel(self) -> ImportJob:
-        """Stop the import that runs, after its batch. :raise NotFound: none runs."""
-        if self._running is None:
-            raise NotFound("no import is running")
-        self._jobs[-1].stopping = True
-        return self._jobs[-1]
+    def cancel(self, scope: int | None = None, number: int | None = None) -> ImportJob:
+        """
+        Stop an import that runs, after its batch.
+
+        :param number: which; ``None``: the one that operators with this reach have under way.
+        :raise NotFound: it does not run.
+        """
+        job = self._running_of(scope) if number is None else self._running.get(number)
+        if job is None or not same_reach(scope, job.scope):
+            raise NotFound("no import is running" if number is None else f"import {number} does not run")
+        job.stopping = True
+        return job
 
     def stop(self) -> None:
-        """The server stops: so does an import, after its batch."""
-        if self._running is not None:
-            self._jobs[-1].stopping = True
+        """The server stops: so does every import, after its batch."""
+        for job in self._running.values():
+            job.stopping = True
 
-    def _open(self, name: str) -> tuple[TextIO, int]:
-        sent = _SENT.match(name) is not None
-        if not sent and not _NAME.match(name):
+    def _open(self, order: ImportOrder) -> tuple[TextIO, int]:
+        name, sent = order.sent or order.file, bool(order.sent)
+        if not (_SENT if sent else _NAME).match(name):
             raise BadRequest(f"want the name of a .csv file in {self._data / 'import'}, got {name[:80]!r}")
         directory = self._data / "import"
         directory.mkdir(mode=0o700, exist_ok=True)
         try:
             descriptor = os.open(directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as missing:
-            raise NotFound(f"there is no file {name} in {directory}: {missing.strerror}") from None
+            where = "" if sent else f" in {directory}"
+            raise NotFound(f"there is no file {order.file}{where}: {missing.strerror}") from None
         if sent:  # for this import alone
             os.unlink(directory / name)
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode) or state.st_size > FILE_MAX_BYTES:
             os.close(descriptor)
-            raise BadRequest(f"{name} is no regular file of at most {FILE_MAX_BYTES} bytes")
+            raise BadRequest(f"{order.file} is no regular file of at most {FILE_MAX_BYTES} bytes")
         return os.fdopen(
             descriptor, encoding="utf-8-sig", errors="surrogateescape", newline=""
         ), state.st_size
@@ -146,7 +168,8 @@ class Imports:
         self._over(job)
 
     def _over(self, job: ImportJob) -> None:
-        self._running, waiters, self._waiters = None, self._waiters, []
+        self._running.pop(job.number, None)
+        waiters = self._waiters.pop(job.number, [])
         job.ended_at = self._wall()
         _log.info(
             "import {number} of {file} by {by}: {state}; {lines} lines, {added} added, {changed} changed, "

@@ -1,5 +1,6 @@
 """One import of accounts from a CSV file, in batches. Which file that is: ``mizu.store.bulk``."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TextIO
@@ -7,11 +8,19 @@ from typing import Any, TextIO
 from twisted.internet.task import deferLater
 from txpostgres.txpostgres import Cursor
 
-from mizu.accounts.bulk import LINE_MAX_CHARACTERS, Heading, ImportJob, ImportLine, Problem, rows
+from mizu.accounts.bulk import (
+    AT_ONCE_LINES_MAX,
+    LINE_MAX_CHARACTERS,
+    Heading,
+    ImportJob,
+    ImportLine,
+    Problem,
+    rows,
+)
 from mizu.accounts.fields import BY_NAME, REFERENCES
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record, changed_fields
-from mizu.accounts.scope import check_new, may_clone, visible_many
+from mizu.accounts.scope import check_template, may_clone, refused_new, visible
 from mizu.errors import BadRequest, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
 from mizu.store.account_records import AccountRecords, insert
@@ -21,8 +30,9 @@ from mizu.store.postgres import BadRow, Link
 
 BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
 _KNOWN = f"""SELECT a.username, a.id FROM account a
- WHERE (a.username = ANY (%(names)s::text[]) OR a.id = ANY (%(ids)s::bigint[])) AND {visible_many("a.id")}"""  # noqa: S608
-_TAKEN = "SELECT username FROM account WHERE username = ANY (%s::text[])"
+ WHERE (a.username = ANY (%(names)s::text[]) OR a.id = ANY (%(ids)s::bigint[])) AND {visible("a.id")}"""  # noqa: S608
+_TAKEN = f"""SELECT a.username, {visible("a.id")} FROM account a
+ WHERE a.username = ANY (%(names)s::text[])"""  # noqa: S608
 
 #: Digests of a username and a password.
 Digests = Callable[[str, str], Mapping[str, str]]
@@ -64,12 +74,13 @@ class ImportRun:
         order, scope = self._job.order, self._job.scope
         if order.template:
             template = await self._records.get(order.template, scope)
+            check_template(scope, template["id"])
             self._copied = {name: value for name, value in template.items() if may_clone(scope, name)}
         lines = rows(self._lines())
         first = next(lines, None)
         if first is None:
             raise BadRequest("the file is empty; want a line of column names first")
-        self._heading = Heading(first[1])
+        self._heading = Heading(first[1], versions=order.update and order.versions)
         if order.dry_run or order.whole:
             try:
                 await self._link.transact(lambda cursor: self._at_once(cursor, lines))
@@ -85,6 +96,12 @@ class ImportRun:
 
     async def _at_once(self, cursor: Cursor, lines: Iterator[tuple[int, list[str]]]) -> None:
         for batch in self._batches(lines):
+            if self._job.scope is not None and self._job.lines > AT_ONCE_LINES_MAX:
+                self._job.added = self._job.changed = 0
+                text = (
+                    f"all or none, and dry runs, of at most {AT_ONCE_LINES_MAX} lines; others wait meanwhile"
+                )
+                raise BadRequest(text)
             await self._store(cursor, batch)
             await self._pause()
             if self._job.stopping:
@@ -128,17 +145,21 @@ class ImportRun:
             yield batch
 
     def _checked(self, line: ImportLine) -> ImportLine | None:
+        refused = list(refused_new(self._job.scope, line.values))
+        for name, wrong in refused:
+            self._bad(line, str(wrong), name)
         try:
             check_username(line.username)
-            check_new(self._job.scope, line.values)
         except MizuError as wrong:
-            self._bad(line, str(wrong))
+            self._bad(line, str(wrong), "username")
             return None
-        return line
+        return None if refused else line
 
-    def _bad(self, line: ImportLine, text: str) -> None:
+    def _bad(self, line: ImportLine, text: str, field: str = "") -> None:
+        """:param field: which is wrong; empty: the first that the text names."""
         fields = [one.name if one is not None else "" for one in self._heading.fields]
-        column = next((self._heading.names[n] for n, name in enumerate(fields) if name and name in text), "")
+        words = {field} if field else set(re.findall(r"\w+", text))
+        column = next((self._heading.names[n] for n, name in enumerate(fields) if name in words), "")
         self._job.note(Problem(line.line, column, text))
 
     async def _store(self, cursor: Cursor, batch: Sequence[ImportLine]) -> None:
@@ -146,13 +167,14 @@ class ImportRun:
         if not batch:
             return
         self._changes = []
-        await cursor.execute(_TAKEN, ([line.username for line in batch],))
-        taken = {row[0] for row in cursor.fetchall()}
+        names = [line.username for line in batch]
+        await cursor.execute(_TAKEN, {"names": names, "scope": self._job.scope})
+        taken = dict(cursor.fetchall())
         known = await self._known(cursor, batch)
         new: list[tuple[ImportLine, dict[str, Any]]] = []
         for line in batch:
             if line.username in taken:
-                await self._change(cursor, line)
+                await self._change(cursor, line, seen=taken[line.username])
                 continue
             row = self._row(line, known)
             if row is not None:
@@ -183,7 +205,7 @@ class ImportRun:
             if who is not None:
                 found = known.get(who if isinstance(who, str) else f"#{who}")
                 if found is None:
-                    self._bad(line, f"{one.name}: there is no account {who!r}")
+                    self._bad(line, f"{one.name}: there is no account {who!r}", one.name)
                     return None
                 values[one.name] = found
         if values["parent_id"] is None:
@@ -214,16 +236,20 @@ class ImportRun:
         self._job.added += len(new)
         self._changes += [_made(line, row) for line, row in new]
 
-    async def _change(self, cursor: Cursor, line: ImportLine) -> None:
-        """Change an account that is there: the cells that are not empty."""
-        if not self._job.order.update:
-            self._bad(line, f"there is an account of the username {line.username!r} already")
+    async def _change(self, cursor: Cursor, line: ImportLine, *, seen: bool) -> None:
+        """
+        Change an account that is there: the cells that are not empty.
+
+        :param seen: by this operator; of one that is not, they learn what ``adduser`` would say.
+        """
+        if not self._job.order.update or not seen:
+            self._bad(line, f"there is an account of the username {line.username!r} already", "username")
             return
         ha1 = self._digests(line.username, line.password) if line.password else None
         await cursor.execute("SAVEPOINT line")
         try:
             before, after = await self._records.change_with(
-                cursor, line.username, dict(line.values), self._job.scope, ha1, None
+                cursor, line.username, dict(line.values), self._job.scope, ha1, line.version
             )
         except (MizuError, *BadRow) as wrong:
             if isinstance(wrong, StoreBusy):

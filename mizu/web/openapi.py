@@ -280,11 +280,14 @@ def _add_upload(operation: JsonObject, route: ApiRoute, members: Mapping[str, Ar
             "in": "query",
             "required": False,
             "schema": _schema_of(one),
-            "description": f"with a body of {CSV}: {one.help}",
+            "description": f"with a body of {CSV}: {_named(one.help, of_file=name == route.upload)}",
         }
         for name, one in members.items()
-        if name != route.upload
     ]
+
+
+def _named(text: str, *, of_file: bool) -> str:
+    return "what the file is called, for messages" if of_file else text
 
 
 def _command_operation(command: Command) -> JsonObject:

@@ -147,8 +147,12 @@ class Routes:
             request.setHeader(name.encode("ascii"), value.encode("ascii"))
         return self._command_reply(request, status, answer)
 
-    async def admit_upload(self, request: HttpRequest) -> None:
-        """May the sender of these headers send a file? :raise MizuError: no, or it cannot be told now."""
+    async def admit_upload(self, request: HttpRequest) -> int | None:
+        """
+        May the sender of these headers send a file?
+
+        :return: the scope of their token. :raise MizuError: no, or it cannot be told now.
+        """
         self.check_host(request)
         try:
             operator = await require_operator(request, self.operators)
@@ -158,6 +162,7 @@ class Routes:
         command = self.commands.table().get("import")
         if command is None or not command.allows(operator):
             raise Forbidden("you may not import accounts")
+        return operator.scope_account_id
 
     def _routes(self) -> RouteTable:
         table = self.commands.table()

@@ -1,7 +1,7 @@
 """Files that are sent for import: a body goes to disk as it comes, once we know that its sender may.
 
-At most one at a time, of at most so many bytes; the file is gone when the request is over (an import that has
-opened it by then reads on).
+Of operators with one reach at most one at a time, of at most so many bytes; the file is gone when the request
+is over (an import that has opened it by then reads on).
 """
 
 import os
@@ -18,6 +18,8 @@ from mizu.errors import Overloaded
 from mizu.web.api_routes import PREFIX, UPLOAD_PATH
 
 CSV = "text/csv"
+UNKNOWN_MAX = 20  #: senders who wait until we know them
+LIMITED_MAX = 3  #: files at a time of operators limited to some accounts; one of each reach
 
 _log = Logger(namespace="mizu.web")
 
@@ -29,7 +31,7 @@ class UploadBody:
     ``admitted`` fires when the sender is known, with whatever was wrong otherwise.
     """
 
-    def __init__(self, path: Path, done: Callable[[], None]) -> None:
+    def __init__(self, path: Path, done: Callable[["UploadBody"], None]) -> None:
         self.name = f"{path.parent.name}/{path.name}"  #: as the command ``import`` takes it
         self.admitted: Deferred[None] = Deferred()
         self._path = path
@@ -37,11 +39,11 @@ class UploadBody:
         self._file: BinaryIO | None = None
         self._early: list[bytes] = []
         self._size_bytes = 0
-        self._closed = False
+        self.closed = False
 
     def open(self) -> None:
         """Make the file. :raise OSError:"""
-        if self._closed:
+        if self.closed:
             return
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -74,15 +76,15 @@ class UploadBody:
 
     def close(self) -> None:
         """The request is over: the file goes."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self.admitted.addErrback(lambda _: None)  # nobody is left who wants to know
         self._early.clear()
         if self._file is not None:
             self._file.close()
             self._path.unlink(missing_ok=True)
-        self._done()
+        self._done(self)
 
 
 class Uploads:
@@ -91,14 +93,17 @@ class Uploads:
 
     :param directory: where they are, for themselves alone.
     :param bytes_max: of one; 0: none are taken.
-    :param admit: may this sender send a file? Raises what is wrong.
+    :param admit: may this sender send a file? Raises what is wrong; else the scope of their token.
     """
 
-    def __init__(self, directory: Path, bytes_max: int, admit: Callable[[Any], Awaitable[None]]) -> None:
+    def __init__(
+        self, directory: Path, bytes_max: int, admit: Callable[[Any], Awaitable[int | None]]
+    ) -> None:
         self._directory = directory
         self.bytes_max = bytes_max
         self._admit = admit
-        self._under_way: UploadBody | None = None
+        self._unknown: set[UploadBody] = set()
+        self._under_way: dict[int | None, UploadBody] = {}  # by scope: nobody keeps others from sending
 
     def clear(self) -> None:
         """At the start: remove what a process left that died."""
@@ -117,17 +122,22 @@ class Uploads:
 
     def begin(self, request: Any) -> UploadBody:
         """
-        Take a file; ``admitted`` of the answer fires, now or later. :raise Overloaded: another is on its way.
+        Take a file; ``admitted`` of the answer fires, now or later. :raise Overloaded: too many wait.
         """
-        if self._under_way is not None:
-            raise Overloaded("another file is being sent; try again when it is there")
+        if len(self._unknown) >= UNKNOWN_MAX:
+            raise Overloaded("too many files are being sent; try again")
         body = UploadBody(self._directory / f"{secrets.token_hex(16)}.csv", self._over)
-        self._under_way = body
+        self._unknown.add(body)
         Deferred.fromCoroutine(self._admitted(request, body)).addErrback(body.admitted.errback)
         return body
 
     async def _admitted(self, request: Any, body: UploadBody) -> None:
-        await self._admit(request)
+        try:
+            scope = await self._admit(request)
+        finally:
+            self._unknown.discard(body)
+        if not body.closed:
+            self._place(scope, body)
         try:
             body.open()
         except OSError as wrong:
@@ -135,8 +145,14 @@ class Uploads:
             raise Overloaded("the server cannot keep the file; its log says why") from None
         body.admitted.callback(None)
 
-    def _over(self) -> None:
-        self._under_way = None
+    def _place(self, scope: int | None, body: UploadBody) -> None:
+        limited = sum(one is not None for one in self._under_way)
+        if scope in self._under_way or (scope is not None and limited >= LIMITED_MAX):
+            raise Overloaded("another file is being sent; try again when it is there")
+        self._under_way[scope] = body
+
+    def _over(self, body: UploadBody) -> None:
+        self._under_way = {scope: one for scope, one in self._under_way.items() if one is not body}
 
 
 def refusal_of(failure: Failure) -> tuple[int, str, str]:

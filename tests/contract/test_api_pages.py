@@ -46,7 +46,7 @@ LINES = (
 class FakeImports:
     """Five that are over."""
 
-    def jobs(self):
+    def jobs(self, scope):
         return [
             ImportJob(number, ImportOrder(f"{number}.csv"), "boss", None, NOON, state="done")
             for number in range(3, 8)

@@ -295,3 +295,21 @@ async def test_a_file_that_was_sent_is_read_once(importer):
     await importer.refused(NotFound, "import", name)
     for wrong in ("uploads/x.csv", "uploads/../a.csv", f"uploads/{'A1' * 16}.csv"):
         await importer.refused(BadRequest, "import", wrong)
+
+
+async def test_an_update_may_name_the_versions_it_is_for(importer):
+    """``--versions``: a line whose account was changed since the file was written is refused."""
+    await importer.load("username,max_channels\na,1\nb,1\n")
+    await importer("export", "one.csv")
+    await importer("set", "a", "max_channels=7")
+    text = "username,max_channels,version\na,2,1\nb,2,1\nc,2,0\nd,2,\n"
+    result = await importer.load(text, "--update", "--versions")
+    assert (result["changed"], result["added"]) == (1, 1)
+    assert problems(result) == [(5, "version"), (2, "version")]
+    assert "somebody changed it meanwhile" in result["problems"][1]["text"]
+    assert (await importer.store.records.get("a", None))["max_channels"] == 7
+    again = await importer.load((importer.exports / "one.csv").read_text(), "--update", "--versions")
+    assert (again["changed"], again["bad"]) == (0, 2)
+    missing = await importer.load("username\na\n", "--update", "--versions")
+    assert "no column version" in missing["error"]
+    await importer.refused(BadRequest, "import", "a.csv", "--versions")
