@@ -1,11 +1,12 @@
 """``python -m bench compare``: Mizu beside its peers, in one run on one machine. See README.rst here."""
 
 import argparse
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import flood, inprocess, load, scale, timing
+from bench import attack, flood, inprocess, load, scale, timing
 from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_injection
 
 #: First rate tried, by peer and work.
@@ -23,7 +24,7 @@ START = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", choices=["compare", "rate", "latency", "memory", "profile", "held", "scale", "timing"]
+        "what", choices=["compare", "rate", "latency", "memory", "w5", "profile", "held", "scale", "timing"]
     )
     parser.add_argument("--peers", default="mizu,kamailio,sippy")
     parser.add_argument(
@@ -45,7 +46,14 @@ def main() -> None:
     parser.add_argument("--generator-cpu", default="1", help="processor of SIPp")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "mizu-bench")
     parser.add_argument("--out", type=Path, help="append one JSON line a result")
-    parser.add_argument("--floods", default=",".join(flood.KINDS), help="of w5")
+    parser.add_argument(
+        "--floods",
+        default=",".join((*flood.KINDS, attack.KIND)),
+        help="of w5; tools: SIPVicious and SIPp together",
+    )
+    parser.add_argument(
+        "--legitimate-rate", type=int, default=flood.LEGITIMATE_PER_S, help="of w5 tools, per second"
+    )
     parser.add_argument("--flood-rates", default=",".join(map(str, flood.RATES)), help="of w5, per second")
     parser.add_argument("--rounds", type=int, default=40, help="of profile")
     parser.add_argument("--top", type=int, default=30, help="functions that profile shows; 0: none")
@@ -53,6 +61,8 @@ def main() -> None:
     parser.add_argument("--registrations", type=int, default=100_000, help="of scale")
     parser.add_argument("--fill-rate", type=int, default=1_000, help="first registrations a second of scale")
     options = parser.parse_args()
+    if options.what == "w5":
+        options.works = "w5"
     options.scratch.mkdir(parents=True, exist_ok=True)
     options.scratch.chmod(0o755)
     if options.what in ("profile", "held"):
@@ -143,8 +153,7 @@ def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> obje
     peer.start()
     try:
         if work == "w5":
-            kinds, rates = options.floods.split(","), options.flood_rates.split(",")
-            result = flood.measure(setup, tuple(kinds), tuple(map(int, rates)))
+            result = flooded(options, setup)
             for row in result:
                 load.record(options.out, row)
         elif options.what == "compare":
@@ -160,6 +169,15 @@ def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> obje
     if not isinstance(result, list):
         load.record(options.out, result)
     return result
+
+
+def flooded(options: argparse.Namespace, setup: load.Setup) -> list[dict[str, Any]]:
+    """W5."""
+    kinds = options.floods.split(",")
+    rates = tuple(map(int, options.flood_rates.split(",")))
+    raw = tuple(kind for kind in kinds if kind != attack.KIND)
+    rows = flood.measure(setup, raw, rates) if raw else []
+    return rows + (attack.measure(setup, options.legitimate_rate) if attack.KIND in kinds else [])
 
 
 def compared(options: argparse.Namespace, setup: load.Setup, work: str) -> load.Result:
@@ -191,8 +209,8 @@ def table(results: list[load.Result]) -> None:
     for result in results:
         mine = ours.get(result.work.removesuffix("noauth"))
         ratio = f"{mine.rate / result.rate:.2f}" if mine and result.rate else "-"
-        server = f"{load.statistics.median(result.server_us):.0f}" if result.rates else "-"
-        database = f"{load.statistics.median(result.db_us):.0f}" if result.rates else "-"
+        server = f"{statistics.median(result.server_us):.0f}" if result.rates else "-"
+        database = f"{statistics.median(result.db_us):.0f}" if result.rates else "-"
         kib = f"{result.kib_each:.1f}" if result.kib_each is not None else "-"
         steps = ", ".join(
             f"{name} {step['p50_ms']:.1f} / {step['p99_ms']:.1f}"

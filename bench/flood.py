@@ -55,14 +55,43 @@ def measure(setup: Setup, kinds: tuple[str, ...], rates: tuple[int, ...]) -> lis
 
 
 def _one(setup: Setup, kind: str, rate: int) -> Row:
-    seconds, peer = setup.seconds, setup.peer
     flood = _Flood(setup, kind, rate) if rate else None
     time.sleep(LEAD_S)
-    count = LEGITIMATE_PER_S * seconds
+    phase = legitimate(setup, kind, LEGITIMATE_PER_S)
+    row = Row(
+        peer=setup.peer.name,
+        flood=kind,
+        asked=rate,
+        sent=flood.end() if flood is not None else 0.0,
+        succeeded_part=phase.ok / phase.count,
+        retransmitted_per_op=phase.retransmitted / phase.count,
+        server_cpu=phase.server_cpu,
+        p50_ms=load.quantile(phase.delays_ms, 0.5),
+        p99_ms=load.quantile(phase.delays_ms, 0.99),
+    )
+    print(row, flush=True)
+    return row
+
+
+@dataclass
+class Phase:
+    """What the customers had of it."""
+
+    count: int
+    ok: int
+    retransmitted: int
+    server_cpu: float
+    delays_ms: list[float]  #: REGISTER with credentials to 200
+
+
+def legitimate(setup: Setup, kind: str, rate: int) -> Phase:
+    """Customers register at this rate for ``setup.seconds``."""
+    seconds, peer = setup.seconds, setup.peer
+    count = rate * seconds
     sipp = Sipp(
         setup,
         "register",
-        LEGITIMATE_PER_S,
+        rate,
         count,
         deadline_s=seconds + 2,
         source=LEGITIMATE_SOURCE,
@@ -72,23 +101,17 @@ def _one(setup: Setup, kind: str, rate: int) -> Row:
     time.sleep(seconds)
     cpu = (procfs.cpu_s(peer.server_pids()) - before_s) / (time.monotonic() - began_s)
     sipp.wait(seconds + 10)
-    sent = flood.end() if flood is not None else 0.0
     totals = sipp.totals()
     delays_ms = load.read_steps(sipp.messages).get("REGISTER->200", [])
     sipp.remove()
-    row = Row(
-        peer=peer.name,
-        flood=kind,
-        asked=rate,
-        sent=sent,
-        succeeded_part=totals["ok"] / count,
-        retransmitted_per_op=totals["retransmitted"] / count,
-        server_cpu=cpu,
-        p50_ms=load.quantile(delays_ms, 0.5),
-        p99_ms=load.quantile(delays_ms, 0.99),
+    phase = Phase(count, totals["ok"], totals["retransmitted"], cpu, delays_ms)
+    print(
+        f"  {peer.name:9} w5 {kind:6} {rate}/s failed {count - phase.ok} retransmitted {phase.retransmitted} "
+        f"p50 {load.quantile(delays_ms, 0.5):.2f} p99 {load.quantile(delays_ms, 0.99):.2f} ms "
+        f"server cpu {cpu:.2f}",
+        flush=True,
     )
-    print(row, flush=True)
-    return row
+    return phase
 
 
 class _Flood:

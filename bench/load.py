@@ -109,6 +109,7 @@ class Sipp:
         uri = f"{CALLED}@{domain}" if "call" in scenario else domain
         host, port = setup.peer.address
         command = [
+            *more.get("prefix", ()),
             *pinned(setup.generator_cpu),
             "sipp",
             f"{host}:{port}",
@@ -138,6 +139,8 @@ class Sipp:
         command += ["-m", str(count)]
         if more.get("trace"):
             command += ["-trace_shortmsg", "-shortmessage_file", str(self.messages)]
+        if more.get("counts"):
+            command += ["-trace_counts"]
         self.process = silent(command, self.directory)
 
     def wait(self, limit_s: float) -> "Sipp":

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mizu.sip.digest import ha1
 from mizu.testing.server import MizuProcess
@@ -169,8 +169,15 @@ class MizuPeer:
         return self._cluster.pids()[:1]
 
     def forgive(self) -> None:
-        if not self._server.console("delbanned")["ok"]:
-            raise SystemExit("bench: delbanned failed")
+        self.console("delbanned")
+
+    def console(self, command: str) -> dict[str, Any]:
+        """:raise SystemExit: it failed."""
+        answer = self._server.console(command)
+        if not answer["ok"]:
+            raise SystemExit(f"bench: {command}: {answer}")
+        result: dict[str, Any] = answer["result"]
+        return result
 
     @property
     def server(self) -> MizuProcess:

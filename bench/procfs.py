@@ -55,6 +55,14 @@ def machine_busy_s() -> float:
     return (sum(figures) - figures[3] - figures[4]) / TICKS_PER_S
 
 
+def udp_sent() -> int:
+    """UDP datagrams over IPv4 that all processes of the machine have sent since boot."""
+    names, figures = [
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Udp:")
+    ]
+    return int(figures[names.index("OutDatagrams")])
+
+
 def memory(roots: Iterable[int]) -> Memory:
     """Memory of the trees of these processes now."""
     pss = private = 0
