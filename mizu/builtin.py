@@ -11,8 +11,12 @@ from mizu.auth.store_backend import BY_DISPLAY, StoreBackend, StoreBackendSettin
 from mizu.errors import ConfigError
 from mizu.interfaces import IAuthBackend, IRouter
 from mizu.routing.echo import EchoRouter, EchoRouterSettings
+from mizu.routing.known import KnownAccounts
 from mizu.routing.local import LocalRouter, LocalRouterSettings
 from mizu.routing.prefix import PrefixRouter, PrefixRouterSettings
+
+#: Accounts of trunks are looked up again after this; a change ends it at once.
+GATEWAY_CACHE_S = 60.0
 
 if TYPE_CHECKING:
     from mizu.pluginset import PluginServices
@@ -71,7 +75,11 @@ def local_router(settings: LocalRouterSettings, services: "PluginServices") -> I
 
 def prefix_router(settings: PrefixRouterSettings, services: "PluginServices") -> IRouter:
     """Trunks by called prefix."""
-    return PrefixRouter(settings)
+    named = len({trunk.account for trunk in settings.trunk if trunk.account})
+    known = KnownAccounts(services.accounts, services.clock, cache_s=GATEWAY_CACHE_S, cache_max=named)
+    if named:
+        services.watch_accounts(known.forget)
+    return PrefixRouter(settings, known)
 
 
 def check_prefix(settings: PrefixRouterSettings) -> list[str]:

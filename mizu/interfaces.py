@@ -23,6 +23,7 @@ from mizu.model import (
     CallOpened,
     CallRequest,
     Cdr,
+    ChannelLimit,
     Route,
     TrustedAddress,
 )
@@ -239,10 +240,26 @@ class IBanExportFactory(Interface):
 
 
 class ICallStore(Interface):
-    """The call rows (CDRs). Writes of concurrent calls are combined into one statement a commit."""
+    """
+    The call rows (CDRs), and how many calls are under way of the accounts that limit them, on all nodes
+    together. Writes of concurrent calls are combined into one statement a commit.
+    """
 
     def open(call: CallOpened) -> Awaitable[None]:
-        """Committed when it fires. :raise StoreBusy: nothing was written; refuse the call with 503."""
+        """
+        Committed when it fires, and the call counts for ``call.channels``.
+
+        :raise StoreBusy: nothing was written; refuse the call with 503.
+        :raise CallRefused: one of them has no channel left; the row is written, close it.
+        """
+
+    def take(call_id: str, channels: Sequence[ChannelLimit]) -> Awaitable[None]:
+        """
+        From now until it is closed the call counts for these accounts and no others.
+
+        :raise CallRefused: one of them has no channel left; the call counts for what it did before.
+        :raise StoreBusy: the database is in trouble; end the call.
+        """
 
     def answer(call: CallAnswered) -> Awaitable[None]:
         """Committed when it fires. :raise StoreBusy: it is not; end the call."""

@@ -37,6 +37,18 @@ class AccountType(IntEnum):
     OTHER = 17
 
 
+#: Parties that carry calls for people we do not know, or to them.
+CARRIERS = frozenset(
+    (
+        AccountType.TRAFFIC_SENDER,
+        AccountType.SIP_SERVER,
+        AccountType.GATEWAY,
+        AccountType.H323_GATEWAY,
+        AccountType.ISDN_GATEWAY,
+    )
+)
+
+
 class AuthType(IntEnum):
     """How an account proves itself (the original's ``NeedAuth``, same numbers)."""
 
@@ -141,6 +153,27 @@ class AuditRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one account limits for its calls and those of everything below it. Prefixes are text as stored."""
+
+    account_id: int
+    max_channels: int = 0  #: calls at a time; 0: no limit of its own
+    partners: frozenset[str] | None = None  #: ids of accounts, ``g`` and ids of groups; ``None``: all
+    enabled_prefixes: tuple[str, ...] | None = None  #: of called numbers; ``None``: all
+    blocked_prefixes: tuple[str, ...] = ()
+    tech_prefixes: frozenset[str] | None = None  #: that a gateway takes; ``None``: all
+    test_prefixes: tuple[str, ...] | None = None  #: a gateway takes only calls with one; ``None``: all calls
+    only_test_calls: bool = False  #: of a gateway
+
+
+class ChannelLimit(NamedTuple):
+    """A call counts for this account."""
+
+    account_id: int
+    most: int  #: calls at a time
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One party: what authorization, the registrar and routing need to know of it, no secret."""
 
@@ -157,6 +190,11 @@ class Account:
     trusted_identity: bool = False  #: may say who calls (From, P-Asserted-Identity)
     fix_nat: bool = False  #: rewrite private SDP addresses of this phone to where it sends from
     version: int = 0  #: grows with every change of the row
+    calling_circle: int = 0  #: users call each other only inside the same one
+    tech_prefix: str = ""  #: its called numbers begin so, because it is known by that
+    owners: tuple[int, ...] = ()  #: its owner, the owner of that one, ..., upward
+    groups: frozenset[int] = frozenset()  #: that it or one of its owners is in
+    limits: tuple[Limits, ...] = ()  #: of itself and its owners, upward; only of those that limit anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +279,7 @@ class Route(NamedTuple):
     """One way to carry a call; the switch tries routes in order.
 
     Either ``account`` is set (ring every contact registered for it) or ``uri`` is (send there).
+    A router may leave ``channels`` alone: the switch fills it.
     """
 
     name: str  #: for CDR and console: trunk name or account username
@@ -254,6 +293,14 @@ class Route(NamedTuple):
     answer_timeout_s: float = 0.0  #: no response at all for so long: next route; 0: timer B
     fix_nat: bool = False
     reason: str = ""  #: why this route, for people
+    gateway: Account | None = None  #: with ``uri``: whose limits count and whom the call row names
+    own: bool = False  #: a service of this server, no partner of anybody
+    channels: tuple[ChannelLimit, ...] = ()  #: what the call counts for while it goes this way
+
+    @property
+    def party(self) -> Account | None:
+        """The account that is called or carries the call."""
+        return self.account or self.gateway
 
 
 class CallOpened(NamedTuple):
@@ -267,6 +314,7 @@ class CallOpened(NamedTuple):
     caller_sip_call_id: str
     caller_address: str  #: ``proto:host:port``
     setup_at: datetime
+    channels: tuple[ChannelLimit, ...] = ()  #: what the call counts for
 
 
 class CallAnswered(NamedTuple):

@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sip": {"sip"},
     "sip.transport": {"sip", "guard", "observe"},
     "store": {"accounts", "deferreds", "observe"},
-    "switch": {"auth", "deferreds", "guard", "media", "observe", "sip"},
+    "switch": {"accounts", "auth", "deferreds", "guard", "media", "observe", "sip"},
     "web": {"console", "deferreds", "observe"},
     "console": {"accounts", "deferreds", "observe", "sip"},
 }

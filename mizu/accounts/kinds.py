@@ -24,6 +24,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]*\Z")
 _NUMBER = re.compile(r"\+?[0-9*#]{1,32}\Z")
 _PREFIX = re.compile(r"[0-9*#]{1,15}\Z")
 _ITEM_ID = re.compile(r"[0-9]{1,18}\Z")
+_PARTNER = re.compile(r"g?[0-9]{1,18}\Z")
 _USERNAME = re.compile(r"[^\s,\x00-\x1f\x7f\ud800-\udfff]{1,255}\Z")
 MICRO = 1_000_000
 LIST_MAX_ITEMS = 1000
@@ -213,7 +214,7 @@ def _prefixes(word: str) -> str:
 
 
 def _ids(word: str) -> str:
-    return _listed(word, _ITEM_ID, "account ids (numbers) with commas between them, or *")
+    return _listed(word, _PARTNER, "ids of accounts (12) and groups (g12) with commas between them, or *")
 
 
 def _usernames(word: str) -> str:

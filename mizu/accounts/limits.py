@@ -1,109 +1,159 @@
-"""Limits of an account and of everybody who owns it. Pure: routing gives the chain, the answer says why.
+"""What the limits of accounts, and of everybody who owns them, say about a call. Pure: the answer says why.
 
-A chain is the account itself, then its owner, then the owner of that one, up to the top. Source: the
-original's guide, 1.2 and 5.6: owners are consulted for channels, allowed partners and prefixes.
+Source: the original's guide, 1.2 and 5.6: owners are consulted for channels, allowed partners and prefixes.
+How many channels are in use is known to the call store alone, which counts them for all nodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from mizu.model import CARRIERS, Account, AccountType, ChannelLimit, Limits
 
 EVERY = "*"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one account of a chain limits."""
-
-    account_id: int
-    max_channels: int = 0  #: calls at a time with everything below; 0: no limit of its own
-    allowed_partners: str = EVERY  #: comma list of ids, or ``*``
-    enabled_prefixes: str = EVERY  #: of called numbers, comma list, or ``*``
-    blocked_prefixes: str = ""
-    enabled_tech_prefixes: str = ""  #: empty: all
-    test_prefix: str = ""
-    only_test_calls: bool = False
-    calling_circle: int = 0
+_OWNERS = (AccountType.RESELLER, AccountType.OWNER, AccountType.TRAFFIC_OWNER, AccountType.GATEWAY_OWNER)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a call is refused."""
+    """Why a call is refused, or a route not taken."""
 
-    code: str  #: stable word for CDRs: ``max_channels``, ``partner``, ``prefix``, ...
+    code: str  #: stable word for CDRs: ``partner``, ``prefix``, ``prefix_blocked``, ...
     account_id: int  #: whose limit it is
     text: str
 
 
-Chain = Sequence[Limits]
-
-
-def channels(chain: Chain, in_use: Callable[[int], int]) -> Refusal | None:
+def limits_of(account_id: int, fields: Mapping[str, Any]) -> Limits:
     """
-    Is there room for one more call?
+    The limits of an account from those of its fields that limit anything, as they are stored.
 
-    :param in_use: calls at a time of an account with everything below it.
+    :param fields: ``max_channels``, ``allowed_partners``, ``enabled_prefixes``, ``enabled_tech_prefixes``,
+        ``blocked_prefixes``, ``only_test_calls``, ``test_prefix``, each as in ``mizu.accounts.call_fields``.
     """
-    for one in chain:
-        if one.max_channels and in_use(one.account_id) >= one.max_channels:
-            text = f"account {one.account_id} has {one.max_channels} calls at a time at most"
-            return Refusal("max_channels", one.account_id, text)
-    return None
+    partners = _listed(fields.get("allowed_partners", EVERY))
+    tech_prefixes = _listed(fields.get("enabled_tech_prefixes") or EVERY)
+    blocked = _listed(fields.get("blocked_prefixes", ""))
+    return Limits(
+        account_id,
+        fields.get("max_channels", 0),
+        None if partners is None else frozenset(partners),
+        _listed(fields.get("enabled_prefixes", EVERY)),
+        ("",) if blocked is None else blocked,
+        None if tech_prefixes is None else frozenset(tech_prefixes),
+        _listed(fields.get("test_prefix") or EVERY),
+        fields.get("only_test_calls", False),
+    )
 
 
-def partners(sender: Chain, gateway: Chain) -> Refusal | None:
+def _listed(text: str) -> tuple[str, ...] | None:
+    """The items of a comma list; ``None``: all there are."""
+    return None if text == EVERY else tuple(item for item in text.split(",") if item)
+
+
+def channels_wanted(*parties: Account | None) -> tuple[ChannelLimit, ...]:
+    """The accounts with a limit of channels that a call of these parties counts for, each once."""
+    wanted: dict[int, ChannelLimit] = {}
+    for party in parties:
+        for one in party.limits if party is not None else ():
+            if one.max_channels:
+                wanted.setdefault(one.account_id, ChannelLimit(one.account_id, one.max_channels))
+    return tuple(wanted.values())
+
+
+def caller_refusal(caller: Account, called: str) -> Refusal | None:
+    """May the account call this number, by its own prefixes and those of its owners?"""
+    return _prefixes(caller.limits, _digits(caller, called)) if caller.limits else None
+
+
+def party_refusal(
+    caller: Account, party: Account | None, called: str, *, is_test: bool = False
+) -> Refusal | None:
     """
-    May the sender use the gateway? Each list on the one side must allow the other side: the account itself
-    or one of its owners.
+    May the call go to this user, or by this gateway?
+
+    :param party: ``None``: by a trunk that has no account, which no list of partners can name.
+    :param is_test: it is a test call.
     """
-    for side, other in ((sender, gateway), (gateway, sender)):
-        ids = {str(one.account_id) for one in other}
-        for one in side:
-            if one.allowed_partners != EVERY and ids.isdisjoint(one.allowed_partners.split(",")):
-                text = (
-                    f"account {one.account_id} does not allow account {other[0].account_id if other else '-'}"
-                )
+    if party is None:
+        chooser = next((one for one in caller.limits if one.partners is not None), None)
+        if chooser is None:
+            return None
+        return Refusal("partner", chooser.account_id, "a trunk without account is on no list of partners")
+    if party.type not in CARRIERS:
+        return None if caller.type in CARRIERS else _circle(caller, party)
+    if not (caller.limits or party.limits):
+        return None
+    digits = _digits(caller, called)
+    return (
+        _partners(caller, party)
+        or _prefixes(party.limits, digits)
+        or _tech_prefix(party.limits, caller.tech_prefix)
+        or _only_tests(party.limits, digits, is_test=is_test)
+    )
+
+
+def _digits(caller: Account, called: str) -> str:
+    """The called number without tech prefix and plus sign."""
+    return called.removeprefix(caller.tech_prefix).removeprefix("+")
+
+
+def _partners(caller: Account, gateway: Account) -> Refusal | None:
+    """Each list on the one side must name the other: the account itself, an owner, or a group of theirs."""
+    for side, other in ((caller, gateway), (gateway, caller)):
+        for one in side.limits:
+            if one.partners is not None and one.partners.isdisjoint(_names(other)):
+                text = f"account {one.account_id} does not allow account {other.id} as partner"
                 return Refusal("partner", one.account_id, text)
     return None
 
 
-def prefixes(chain: Chain, called: str) -> Refusal | None:
-    """May the called number, digits without tech prefix, be called?"""
-    called = called.lstrip("+")
+def _names(account: Account) -> list[str]:
+    """As lists of partners name it."""
+    return [str(account.id), *map(str, account.owners), *(f"g{group}" for group in account.groups)]
+
+
+def _prefixes(chain: Iterable[Limits], digits: str) -> Refusal | None:
     for one in chain:
-        if one.enabled_prefixes != EVERY and not _begins(called, one.enabled_prefixes):
-            return Refusal("prefix", one.account_id, f"account {one.account_id} may not call {called}")
-        if one.blocked_prefixes and _begins(called, one.blocked_prefixes):
-            return Refusal("prefix_blocked", one.account_id, f"account {one.account_id} blocks {called}")
+        if one.enabled_prefixes is not None and not digits.startswith(one.enabled_prefixes):
+            return Refusal("prefix", one.account_id, f"account {one.account_id} does not allow {digits}")
+        if digits.startswith(one.blocked_prefixes):
+            return Refusal("prefix_blocked", one.account_id, f"account {one.account_id} blocks {digits}")
     return None
 
 
-def tech_prefix(chain: Chain, given: str) -> Refusal | None:
-    """Does a gateway and its owners allow this tech prefix? Calls without one always pass."""
+def _tech_prefix(chain: Iterable[Limits], given: str) -> Refusal | None:
+    """Calls without a tech prefix always pass."""
     for one in chain:
-        allowed = one.enabled_tech_prefixes
-        if given and allowed not in ("", EVERY) and given not in allowed.split(","):
+        if given and one.tech_prefixes is not None and given not in one.tech_prefixes:
             return Refusal("tech_prefix", one.account_id, f"account {one.account_id} refuses prefix {given}")
     return None
 
 
-def only_tests(chain: Chain, called: str, *, is_test: bool) -> Refusal | None:
-    """Does a gateway take only test calls, or only calls with its test prefix?"""
+def _only_tests(chain: Iterable[Limits], digits: str, *, is_test: bool) -> Refusal | None:
+    """Of a gateway under test (``onlytestcalls`` and ``testprefix`` of the original)."""
     for one in chain:
         if one.only_test_calls and not is_test:
             return Refusal("test_calls", one.account_id, f"account {one.account_id} takes test calls only")
-        if one.test_prefix and not _begins(called.lstrip("+"), one.test_prefix):
-            text = f"account {one.account_id} takes only calls that begin with {one.test_prefix}"
+        if one.test_prefixes is not None and not digits.startswith(one.test_prefixes):
+            text = f"account {one.account_id} takes only calls that begin with its test prefix"
             return Refusal("test_prefix", one.account_id, text)
     return None
 
 
-def circle(caller: Limits, called: Limits) -> Refusal | None:
-    """May one account call the other? Only inside the same calling circle."""
-    if caller.calling_circle == called.calling_circle:
+def _circle(caller: Account, called: Account) -> Refusal | None:
+    """
+    Users call each other only inside the same circle. Circle 0 is that of everybody; the others are of one
+    owner at the top, so that nobody puts an account into a circle of somebody else's.
+    """
+    circle = caller.calling_circle
+    if circle == called.calling_circle and (circle == 0 or _top(caller) == _top(called)):
         return None
-    text = f"account {called.account_id} is not in the calling circle of account {caller.account_id}"
-    return Refusal("calling_circle", called.account_id, text)
+    text = f"account {called.id} is not in the calling circle of account {caller.id}"
+    return Refusal("calling_circle", called.id, text)
 
 
-def _begins(called: str, listed: str) -> bool:
-    return listed == EVERY or any(prefix and called.startswith(prefix) for prefix in listed.split(","))
+def _top(account: Account) -> int | None:
+    """Who owns all of it; an owner without owner: itself; ``None``: an account of nobody's."""
+    if account.owners:
+        return account.owners[-1]
+    return account.id if account.type in _OWNERS else None

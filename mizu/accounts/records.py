@@ -4,13 +4,12 @@ Money is an ``int`` of millionths, a percentage text with two places, a time ISO
 says only whether it is set (``True``/``False``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mizu.accounts.fields import BY_NAME, FIELDS
 from mizu.accounts.kinds import PERCENT, SECRET, Value
-from mizu.accounts.limits import Limits
 
 Record = dict[str, Any]
 
@@ -69,23 +68,3 @@ def given_fields(record: Record) -> Record:
         for name, value in record.items()
         if value != BY_NAME[name].default and name not in ("version", "changed_at", "created_at")
     }
-
-
-def limits_of(record: Record) -> Limits:
-    """What the account limits, for ``mizu.accounts.limits``."""
-    return Limits(
-        account_id=record["id"],
-        max_channels=record["max_channels"],
-        allowed_partners=record["allowed_partners"],
-        enabled_prefixes=record["enabled_prefixes"],
-        blocked_prefixes=record["blocked_prefixes"],
-        enabled_tech_prefixes=record["enabled_tech_prefixes"],
-        test_prefix=record["test_prefix"],
-        only_test_calls=record["only_test_calls"],
-        calling_circle=record["calling_circle"],
-    )
-
-
-def chain_of(records: Iterable[Record]) -> tuple[Limits, ...]:
-    """A chain for ``mizu.accounts.limits`` of records, the account first, then its owners upward."""
-    return tuple(limits_of(record) for record in records)

@@ -36,5 +36,6 @@ class EchoRouter:
                 uri=self.party_uri,
                 called_number=call.called_number,
                 reason="plays back what it hears",
+                own=True,
             ),
         )

@@ -1,13 +1,14 @@
 """Calls to SIP trunks by the longest prefix of the called number, from a table in the configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zope.interface import implementer
 
-from mizu.errors import ConfigError
+from mizu.errors import CallRefused, ConfigError
 from mizu.interfaces import IKnowsAtOnce, IRouter
-from mizu.model import CallRequest, Route, TrunkCredentials
+from mizu.model import Account, CallRequest, Route, TrunkCredentials
+from mizu.routing.known import KnownAccounts
 from mizu.settings import setting
 from mizu.sip.grammar import BadMessage
 from mizu.sip.uri import SipUri
@@ -19,6 +20,9 @@ class TrunkSettings:
 
     name: str = setting(doc="for call rows and for the prefixes")
     uri: str = setting(doc="where to: sip:HOST, sip:HOST:PORT;transport=tcp, ...; its user part is not used")
+    account: str = setting(
+        "", "username of its gateway or SIP server account, whose limits count, and its owners'; empty: none"
+    )
     username: str = setting("", "answers the trunk's challenges; empty: never")
     password: str = field(default="", repr=False, metadata=setting("", "goes with username").metadata)
     realm: str = setting("", "only challenges of this realm are answered; empty: of any, from the trunk")
@@ -56,10 +60,13 @@ class PrefixRouter:
     Longest prefix wins; its trunks are tried in order, the next one on silence, 5xx or 408.
 
     One dictionary look-up for each length that any prefix has, however many prefixes there are.
+
+    :param accounts: finds the accounts of trunks; a trunk whose account is not there or disabled is not used.
     """
 
-    def __init__(self, settings: PrefixRouterSettings) -> None:
+    def __init__(self, settings: PrefixRouterSettings, accounts: KnownAccounts | None = None) -> None:
         """:raise ConfigError: an unknown trunk, a prefix or trunk that is there twice, a bad URI."""
+        self._accounts = accounts
         problems: list[str] = []
         trunks: dict[str, TrunkSettings] = {}
         for trunk in settings.trunk:
@@ -96,21 +103,55 @@ class PrefixRouter:
 
     async def find_routes(self, call: CallRequest) -> Sequence[Route]:
         """See :class:`mizu.interfaces.IRouter`."""
-        return self.routes_for(call.called_number)
+        prefix, trunks = self._trunks(call.called_number)
+        gateways = {}
+        for trunk in trunks:
+            if trunk.account and self._accounts is not None:
+                gateways[trunk.account] = await self._accounts.find(trunk.account)
+        return self._routes(call.called_number, prefix, trunks, gateways)
 
-    def routes_now(self, call: CallRequest) -> Sequence[Route]:
+    def routes_now(self, call: CallRequest) -> Sequence[Route] | None:
         """See :class:`mizu.interfaces.IKnowsAtOnce`."""
-        return self.routes_for(call.called_number)
+        prefix, trunks = self._trunks(call.called_number)
+        gateways = {}
+        for trunk in trunks:
+            if trunk.account:
+                known = self._accounts.now(trunk.account) if self._accounts is not None else (None,)
+                if known is None:
+                    return None
+                gateways[trunk.account] = known[0]
+        return self._routes(call.called_number, prefix, trunks, gateways)
 
-    def routes_for(self, number: str) -> tuple[Route, ...]:
-        """The routes of a number; empty: no prefix fits."""
+    def _trunks(self, number: str) -> tuple[str, Sequence[TrunkSettings]]:
+        """The longest prefix of a number and its trunks; none: no prefix fits."""
         for length in self._lengths:
             trunks = self._table.get(number[:length]) if length <= len(number) else None
             if trunks is not None:
-                return tuple([self._route(trunk, number, number[:length]) for trunk in trunks])
-        return ()
+                return number[:length], trunks
+        return "", ()
 
-    def _route(self, trunk: TrunkSettings, number: str, prefix: str) -> Route:
+    def _routes(
+        self,
+        number: str,
+        prefix: str,
+        trunks: Sequence[TrunkSettings],
+        gateways: Mapping[str, Account | None],
+    ) -> Sequence[Route]:
+        """
+        The routes of a number; empty: no prefix fits.
+
+        :raise CallRefused: one does, but the accounts of all its trunks are disabled or not there.
+        """
+        routes = []
+        for trunk in trunks:
+            gateway = gateways[trunk.account] if trunk.account else None
+            if gateway is not None or not trunk.account:
+                routes.append(self._route(trunk, number, prefix, gateway))
+        if trunks and not routes:
+            raise CallRefused(480, "gateway_disabled", f"every gateway for prefix {prefix!r} is disabled")
+        return routes
+
+    def _route(self, trunk: TrunkSettings, number: str, prefix: str, gateway: Account | None) -> Route:
         called = trunk.add + number[trunk.strip :]
         if called.isascii() and called.removeprefix("+").isalnum():
             uri = self._patterns[trunk.name].replace("\0", called)
@@ -128,6 +169,7 @@ class PrefixRouter:
             trunk.answer_timeout_s,
             trunk.fix_nat,
             f"prefix {prefix!r}",
+            gateway,
         )
 
 

@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
+from mizu.accounts.limits import limits_of
 from mizu.errors import BadRequest, Conflict, MizuError, NotFound, StoreBusy
 from mizu.interfaces import IAccountStore
-from mizu.model import Account, AccountType, AuthType
+from mizu.model import Account, AccountType, AuthType, Limits
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS, USERNAME_MAX, check_username, columns_of
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
@@ -20,30 +21,36 @@ from mizu.store.text import storable
 
 Found = tuple[Account, Mapping[str, str]]
 
-_COLUMNS = """id, username, type, enabled AND NOT suspended AND NOT is_template AND (parent_id IS NULL OR
- account_ancestors_enabled(parent_id)), parent_id, auth_type, can_dial, display_name, caller_number,
- max_contacts, trusted_identity, fix_nat, version"""
+_OWNERS = "LEFT JOIN account p ON p.id = a.parent_id LEFT JOIN account g ON g.id = p.parent_id"
+#: Of an account ``a`` with ``_OWNERS``. Two owners are joined, because the functions for any number of them
+#: take as long as all the rest.
+_ENABLED = """a.enabled AND NOT a.suspended AND NOT a.is_template
+ AND coalesce(p.enabled AND NOT p.suspended, true) AND coalesce(g.enabled AND NOT g.suspended, true)
+ AND (g.parent_id IS NULL OR account_ancestors_enabled(g.parent_id))"""
+_REST = f"""CASE WHEN a.auth_type IN ({int(AuthType.TECH_PREFIX)}, {int(AuthType.IP_AND_TECH_PREFIX)})
+ THEN a.tech_prefix ELSE '' END, a.limits, p.limits, g.id, g.limits,
+ CASE WHEN g.parent_id IS NOT NULL THEN account_above(g.parent_id) END,
+ ARRAY(SELECT m.group_id FROM account_group_member m
+  WHERE m.account_id IN (coalesce(a.id, 0), coalesce(p.id, 0), coalesce(g.id, 0)))"""
+_COLUMNS = f"""a.id, a.username, a.type, {_ENABLED}, a.parent_id, a.auth_type, a.can_dial, a.display_name,
+ a.caller_number, a.max_contacts, a.trusted_identity, a.fix_nat, a.version, a.calling_circle, {_REST}"""
 #: For a look-up. In the place of an account that does not exist there is one with id 0, as much to make, to
-#: send and to read, so that the time of the answer does not tell which usernames there are. Two owners are
-#: joined, because the function for any number of them takes as long as all the rest.
-_FOUND = f"""coalesce(a.id, 0), w.username, coalesce(a.type, 0), coalesce(a.enabled AND NOT a.suspended
- AND NOT a.is_template AND coalesce(p.enabled AND NOT p.suspended, true)
- AND coalesce(g.enabled AND NOT g.suspended, true)
- AND (g.parent_id IS NULL OR account_ancestors_enabled(g.parent_id)), false), a.parent_id,
+#: send and to read, so that the time of the answer does not tell which usernames there are.
+_FOUND = f"""coalesce(a.id, 0), w.username, coalesce(a.type, 0), coalesce({_ENABLED}, false), a.parent_id,
  coalesce(a.auth_type, {int(AuthType.DIGEST)}), coalesce(a.can_dial, false), coalesce(a.display_name, ''),
  coalesce(a.caller_number, ''), coalesce(a.max_contacts, 0), coalesce(a.trusted_identity, false),
- coalesce(a.fix_nat, false), coalesce(a.version, 0),
+ coalesce(a.fix_nat, false), coalesce(a.version, 0), coalesce(a.calling_circle, 0), {_REST},
  CASE WHEN a.id IS NULL THEN '{"0" * 32}' ELSE a.ha1_md5 END,
  CASE WHEN a.id IS NULL THEN '{"0" * 64}' ELSE a.ha1_sha256 END"""
 #: Run on each connection that looks accounts up.
 PREPARE = (
     f"""PREPARE account_find (text[]) AS
-SELECT {_FOUND} FROM unnest($1) w (username) LEFT JOIN account a ON a.username = w.username
-LEFT JOIN account p ON p.id = a.parent_id LEFT JOIN account g ON g.id = p.parent_id""",
+SELECT {_FOUND} FROM unnest($1) w (username) LEFT JOIN account a ON a.username = w.username {_OWNERS}""",
 )
 _FIND = "EXECUTE account_find (%s)"
-_LIST = f"""SELECT {_COLUMNS} FROM account WHERE username LIKE %(pattern)s AND username > %(after)s
- ORDER BY username LIMIT %(limit)s"""
+_LIST = f"""SELECT {_COLUMNS} FROM account a {_OWNERS} WHERE a.username LIKE %(pattern)s
+ AND a.username > %(after)s ORDER BY a.username LIMIT %(limit)s"""
+_WRITTEN = f"WITH a AS ({{change}} RETURNING *) SELECT {_COLUMNS} FROM a {_OWNERS}"
 
 _FIND_BATCH = 500  # names in one query
 _FIND_FLIGHTS = 2  # queries under way at a time
@@ -54,12 +61,27 @@ _RATE_SHARE = 0.05  # of the newest query in the mean of names per second
 
 def account_of(row: Sequence[Any]) -> Account:
     """The account in the first columns of a row of ``_COLUMNS``."""
+    account_id, parent_id = row[0], row[4]
+    owners: tuple[int, ...] = ()
+    limits: tuple[Limits, ...] = ()
+    groups = frozenset(row[20])
+    if row[15] is not None:
+        limits = (limits_of(account_id, row[15]),)
+    if parent_id is not None:
+        above: list[tuple[int, Any]] = [(parent_id, row[16])]
+        if row[17] is not None:
+            above.append((row[17], row[18]))
+        for owner_id, limited, of_owner in row[19] or ():
+            above.append((owner_id, limited))
+            groups = groups.union(of_owner)
+        owners = tuple([owner_id for owner_id, _ in above])
+        limits += tuple([limits_of(owner_id, limited) for owner_id, limited in above if limited is not None])
     return Account(
-        id=row[0],
+        id=account_id,
         username=row[1],
         type=AccountType(row[2]),
         enabled=row[3],
-        parent_id=row[4],
+        parent_id=parent_id,
         auth_type=AuthType(row[5]),
         can_dial=row[6],
         display_name=row[7],
@@ -68,6 +90,11 @@ def account_of(row: Sequence[Any]) -> Account:
         trusted_identity=row[10],
         fix_nat=row[11],
         version=row[12],
+        calling_circle=row[13],
+        tech_prefix=row[14],
+        owners=owners,
+        groups=groups,
+        limits=limits,
     )
 
 
@@ -180,10 +207,8 @@ class PostgresAccountStore:
 
     async def _add(self, username: str, ha1: Mapping[str, str], fields: Mapping[str, object]) -> Account:
         columns = {"username": check_username(username), **columns_of(ha1, fields)}
-        sql = (
-            f"INSERT INTO account ({', '.join(columns)}) VALUES ({', '.join(f'%({c})s' for c in columns)}) "
-            f"RETURNING {_COLUMNS}"
-        )
+        values = ", ".join(f"%({column})s" for column in columns)
+        sql = _WRITTEN.format(change=f"INSERT INTO account ({', '.join(columns)}) VALUES ({values})")
         try:
             rows = await self._reports.query(sql, columns)
         except UniqueViolation:
@@ -207,9 +232,9 @@ class PostgresAccountStore:
         if ha1 is not None:  # a new password makes the digests of the old one worthless
             columns = {**dict.fromkeys(HA1_COLUMNS.values()), **columns}
         changes = "".join(f"{column} = %({column})s, " for column in columns)
-        sql = (
-            f"UPDATE account SET {changes} version = version + 1, changed_at = now() "
-            f"WHERE username = %(username)s RETURNING {_COLUMNS}"
+        sql = _WRITTEN.format(
+            change=f"UPDATE account SET {changes} version = version + 1, changed_at = now() "
+            "WHERE username = %(username)s"
         )
         try:
             rows = await self._reports.query(sql, {**columns, "username": username})

@@ -4,13 +4,25 @@ Columns go as array literals made here: with 100 rows that takes a third of the 
 adapt lists, and a prepared plan halves what the database needs for a single row.
 """
 
-from collections.abc import Sequence
-from typing import Any
+# ruff: noqa: S608 - what is put into SQL text here are our own constants; values are parameters
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr
+from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr, ChannelLimit
 from mizu.store.arrays import optionals, texts, values
 from mizu.store.text import without_nul
+
+
+class Take(NamedTuple):
+    """A call that wants to count for these accounts and no others."""
+
+    call_id: str
+    channels: tuple[ChannelLimit, ...]
+
+
+Row = CallOpened | CallAnswered | CallClosed | Take | str
 
 #: Run on each connection that writes calls.
 PREPARE = (
@@ -37,6 +49,9 @@ WHERE call.call_id = u.call_id AND call.end_at IS NULL""",
     # Rows whose opening was reported as failed, but may have been committed all the same.
     """PREPARE call_undo (uuid[]) AS
 DELETE FROM call WHERE call_id = ANY ($1) AND answer_at IS NULL AND end_at IS NULL""",
+    "PREPARE channel_lock (bigint[]) AS SELECT channel_lock($1)",
+    """PREPARE channel_take (uuid[], uuid[], bigint[], integer[]) AS
+SELECT refused, account_id FROM channel_take($1, $2, $3, $4)""",
 )
 
 _RECENT = """SELECT c.call_id, CASE WHEN c.end_at IS NOT NULL THEN 'ended' WHEN c.answer_at IS NOT NULL
@@ -49,13 +64,21 @@ FROM call c LEFT JOIN account a ON a.id = c.caller_account_id
 {where} ORDER BY c.setup_at DESC, c.call_id DESC LIMIT %(limit)s"""
 _BEFORE = "WHERE (c.setup_at, c.call_id) < (SELECT setup_at, call_id FROM call WHERE call_id = %(before)s)"
 
+_HELD = """SELECT channel_lock(ARRAY(SELECT DISTINCT unnest(channels) FROM call
+ WHERE end_at IS NULL AND channels IS NOT NULL AND node {whose}))"""
 #: Ends what a process that died left open; talk time up to its last sign of life.
-ORPHANS = """WITH me AS (SELECT seen_at, calls_since FROM node WHERE name = %(node)s)
+ORPHANS = f"""{_HELD.format(whose="= %(node)s")};
+WITH me AS (SELECT seen_at, calls_since FROM node WHERE name = %(node)s)
 UPDATE call SET end_at = greatest(me.seen_at, coalesce(answer_at, setup_at)), cause = 'orphan',
  ended_by = 'switch', dialogs = NULL, sip_status = CASE WHEN answer_at IS NULL THEN 500 ELSE 200 END,
  setup_s = extract(epoch FROM coalesce(answer_at, greatest(me.seen_at, setup_at)) - setup_at),
  talk_s = coalesce(extract(epoch FROM greatest(me.seen_at, answer_at) - answer_at), 0)
 FROM me WHERE call.node = %(node)s AND call.end_at IS NULL AND call.setup_at >= me.calls_since
+RETURNING call_id"""
+_SILENT = "IN (SELECT name FROM node WHERE alive_at < now() - %(silent_s)s * interval '1 second')"
+#: Calls of nodes that are not heard of hold no channels any more; their rows wait for the node.
+RELEASE = f"""{_HELD.format(whose=_SILENT)};
+UPDATE call SET channels = NULL WHERE end_at IS NULL AND channels IS NOT NULL AND node {_SILENT}
 RETURNING call_id"""
 
 
@@ -64,16 +87,28 @@ def statement(
     answers: Sequence[CallAnswered],
     closes: Sequence[CallClosed],
     undo: Sequence[str],
+    *,
     node: str,
+    takes: Sequence[Take] = (),
+    locked: Iterable[int] = (),
 ) -> tuple[str, list[str]]:
-    """SQL and parameters that write all of these in one transaction and one round trip."""
+    """
+    SQL and parameters that write all of these in one transaction and one round trip.
+
+    :param takes: calls and what they want to count for from now on. With any, its rows are the calls that do
+        not, each with the account that has no channel left, or none if the call is over.
+    :param locked: the accounts whose channels any of these takes or gives back.
+    """
     parts: list[str] = []
     params: list[str] = []
+    accounts = list(locked)
     for name, columns in (
+        ("channel_lock", [values(accounts)] if accounts else None),
         ("call_open", _open_columns(opens, node) if opens else None),
         ("call_answer", _answer_columns(answers) if answers else None),
         ("call_close", _close_columns(closes) if closes else None),
         ("call_undo", [texts(undo)] if undo else None),
+        ("channel_take", _take_columns(takes) if takes else None),
     ):
         if columns:
             parts.append(f"EXECUTE {name} ({', '.join(['%s'] * len(columns))})")
@@ -85,7 +120,7 @@ def statement(
 
 
 def _open_columns(calls: Sequence[CallOpened], node: str) -> list[str]:
-    ids, nodes, callers, *numbers_and_places, setup = zip(*calls, strict=True)
+    ids, nodes, callers, *numbers_and_places, setup, _ = zip(*calls, strict=True)
     return [
         texts(ids),
         texts([name or node for name in nodes]),
@@ -128,6 +163,12 @@ def _close_columns(calls: Sequence[CallClosed]) -> list[str]:
     ]
 
 
+def _take_columns(takes: Sequence[Take]) -> list[str]:
+    wanted = [(call_id, *one) for call_id, channels in takes for one in channels]
+    ids, accounts, most = zip(*wanted, strict=True) if wanted else ((), (), ())
+    return [texts([call_id for call_id, _ in takes]), texts(ids), values(accounts), values(most)]
+
+
 def recent(limit: int, before: str) -> tuple[str, dict[str, object]] | None:
     """SQL and parameters of a page of calls, newest first; ``None``: ``before`` is no call_id."""
     if not before:
@@ -143,6 +184,6 @@ def cdr_of(row: Sequence[Any]) -> Cdr:
     return Cdr(row[0].replace("-", ""), *row[1:])
 
 
-def name_of(items: Sequence[CallOpened | CallAnswered | CallClosed | str]) -> str:
+def name_of(items: Sequence[Row]) -> str:
     """Which call a row is of, for the log."""
     return ", ".join(item if isinstance(item, str) else item.call_id for item in items)

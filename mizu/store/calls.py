@@ -9,10 +9,11 @@ from zope.interface import implementer
 
 from mizu.errors import StoreBusy
 from mizu.interfaces import ICallStore
-from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr
+from mizu.model import CallAnswered, CallClosed, CallOpened, Cdr, ChannelLimit
 from mizu.store import callrows
 from mizu.store.batch_writer import BatchWriter
 from mizu.store.call_queue import CLOSE_PACE_S, CallQueue
+from mizu.store.callrows import Take
 from mizu.store.postgres import Link, Pool
 
 _RETRY_S = 0.5  # after the database refused
@@ -73,7 +74,17 @@ class PostgresCallStore:
             return fail(StoreBusy("the database is down"))
         if self._writer.waiting >= self._queue_max:
             return fail(StoreBusy("too many call rows wait for the database"))
-        return self._soon(self._queue.add_open(call))
+        opened = self._soon(self._queue.add_open(call))
+        if not call.channels:
+            return opened
+        opened.addErrback(lambda busy: None)  # what is taken for it fails for the same reason
+        return self._soon(self._queue.add_take(Take(call.call_id, call.channels)))
+
+    def take(self, call_id: str, channels: Sequence[ChannelLimit]) -> Deferred[None]:
+        """See the interface."""
+        if self._closed or not self._link.ready:
+            return fail(StoreBusy("the database is down"))
+        return self._soon(self._queue.add_take(Take(call_id, tuple(channels))))
 
     def answer(self, call: CallAnswered) -> Deferred[None]:
         """See the interface."""

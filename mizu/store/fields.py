@@ -21,6 +21,15 @@ _FIELDS: dict[str, type] = {
     "trusted_identity": bool,
     "fix_nat": bool,
     "contact": dict,
+    "calling_circle": int,
+    "tech_prefix": str,
+    "max_channels": int,
+    "allowed_partners": str,
+    "enabled_prefixes": str,
+    "enabled_tech_prefixes": str,
+    "blocked_prefixes": str,
+    "only_test_calls": bool,
+    "test_prefix": str,
 }
 HA1_COLUMNS = {"MD5": "ha1_md5", "SHA-256": "ha1_sha256"}
 USERNAME_MAX = 255

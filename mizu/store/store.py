@@ -56,7 +56,9 @@ _FLUSH_MAX_S = 10.0  # a clean stop waits so long for the last rows
 _LOCATIONS_WAITING_MAX = 500_000
 _BEAT = """INSERT INTO node (name, started_at, seen_at, calls_since)
  VALUES (%(node)s, %(now)s, %(now)s, %(since)s)
- ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at, calls_since = excluded.calls_since"""
+ ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at, calls_since = excluded.calls_since,
+ alive_at = now()"""
+_SILENT_S = 120.0  # a node that gives no sign of life for so long holds no channels
 _STARTED = "UPDATE node SET started_at = seen_at WHERE name = %(node)s"
 _OPENING_S = 60.0  # from the INVITE to the row of its call at most
 
@@ -115,7 +117,7 @@ class Store:
         self._location_link = link(self._location_link_changed, setup=locations.PREPARE)
         self.accounts = PostgresAccountStore(self._pool, self._reports, config.waiting_max, reactor)
         self.secret_keys = KeyFile(self._data / "secret.key")
-        self.noted = NotedChanges(self._reports, lambda: self.node)
+        self.noted = NotedChanges(self._reports, lambda: self.node, reactor)
         self.records = AccountRecords(self._reports, self.noted, self.secret_keys)
         patient = {**settings, "statement_timeout": "60000", "lock_timeout": "10000"}
         self.imports = Imports(
@@ -340,6 +342,12 @@ class Store:
         try:
             await self._reports.operate(_BEAT, self._life())
             self._beat_mono_s = self._clock.mono_s()
+            released = await self._reports.query(callrows.RELEASE, {"silent_s": _SILENT_S})
+            if released:
+                self._log.warn(
+                    "{count} calls of nodes that are not heard of hold no channels any more",
+                    count=len(released),
+                )
         except StoreBusy:
             pass  # the next one will do
         finally:

@@ -1,8 +1,10 @@
-"""From an accepted INVITE to a call, or to the answer that refuses it."""
+"""From an accepted INVITE to a call, or to the answer that refuses it; which routes the call may take."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mizu.model import Account
+from mizu.accounts.limits import Refusal, caller_refusal, channels_wanted, party_refusal
+from mizu.model import Account, CallRequest, Route
 from mizu.sip.parser import BadMessage
 from mizu.sip.session import agree_as_uas
 from mizu.sip.transactions import ServerTransaction
@@ -44,7 +46,8 @@ def new_call(
         board.answer(tx, 403, "Identity Not Yours")
         return None
     shown = settings.identity.shown(request, account)
-    call = Call(board.new_call_id(), board, shown.number, number)
+    channels = channels_wanted(account) if account.limits else ()
+    call = Call(board.new_call_id(), board, shown.number, number, channels)
     try:
         leg = CallerLeg(call, board, tx, account, interval)
     except BadMessage as bad:
@@ -57,3 +60,28 @@ def new_call(
     call.legs.append(leg)
     call.invite_to = inviter(board, call, leg, account, shown.display)
     return call
+
+
+def allowed_routes(wanted: CallRequest, routes: Sequence[Route]) -> Sequence[Route] | Refusal:
+    """
+    The routes that the limits of both parties and of their owners leave, each with what the call counts for
+    while it goes that way.
+
+    :return: a refusal: they leave none of them, or the caller may not call the number.
+    """
+    caller, called = wanted.caller, wanted.called_number
+    why = caller_refusal(caller, called)
+    if why is not None:
+        return why
+    left = []
+    for route in routes:
+        refusal = None if route.own else party_refusal(caller, route.party, called)
+        if refusal is None:
+            left.append(route)
+        elif why is None:
+            why = refusal
+    if why is not None and not left:
+        return why
+    if caller.limits or any(route.party is not None and route.party.limits for route in left):
+        return [route._replace(channels=channels_wanted(caller, route.party)) for route in left]
+    return left

@@ -13,11 +13,12 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mizu.accounts.limits import Refusal
 from mizu.auth.request import Accepted, Authorizer, Challenge, Decision
 from mizu.config import Config
-from mizu.errors import MizuError, StoreBusy
+from mizu.errors import CallRefused, MizuError, StoreBusy
 from mizu.interfaces import ICallStore, IClock, IRouter
-from mizu.model import Account, CallAnswered, CallClosed, CallOpened, CallRequest, Route
+from mizu.model import Account, CallAnswered, CallClosed, CallOpened, CallRequest, ChannelLimit, Route
 from mizu.observe import Metrics
 from mizu.sip.flow import Flow, Transports
 from mizu.sip.message import Request, Response
@@ -25,9 +26,10 @@ from mizu.sip.outgoing import RequestSender
 from mizu.sip.timers import DeadlineHeap, TimerSettings
 from mizu.sip.transactions import ServerTransaction, TransactionLayer, random_token
 from mizu.sip.wire import answer_bytes
-from mizu.switch.admission import new_call
+from mizu.switch.admission import allowed_routes, new_call
 from mizu.switch.call import Call, CallState
 from mizu.switch.callee import CalleeLeg
+from mizu.switch.causes import REASONS
 from mizu.switch.fields import uri_host
 from mizu.switch.invitation import called_number
 from mizu.switch.leg import Leg
@@ -285,6 +287,7 @@ class Switchboard:
             request.call_id,
             address_text(flow),
             call.begun_at,
+            call.channels,
         )
         self._find_way(call, account, opened, request.uri, flow.remote[0])
 
@@ -302,8 +305,14 @@ class Switchboard:
             call.begun_at,
         )
         written = _begun(self._store.open(opened))
-        written.addCallbacks(self._opened, self._refused, (call, wanted), errbackArgs=(call,))
+        written.addCallbacks(self._opened, self._not_opened, (call, wanted), errbackArgs=(call,))
         written.addErrback(self._failed)
+
+    def _not_opened(self, failure: Failure, call: Call) -> None:
+        """The row could not be written; or it is, and the caller has no channel left."""
+        if isinstance(failure.value, CallRefused):
+            call.row_opened()
+        self._refused(failure, call)
 
     def _opened(self, _: object, call: Call, wanted: CallRequest) -> None:
         """The row is there; which way?"""
@@ -317,17 +326,21 @@ class Switchboard:
             self._refused(Failure(), call)  # type: ignore[no-untyped-call]
             return
         if routes is not None:
-            call.routed(routes)
+            self._found(routes, call, wanted)
         else:
             found = Deferred.fromCoroutine(self._ways.find(wanted))
-            found.addCallbacks(self._found, self._refused, (call,), errbackArgs=(call,))
+            found.addCallbacks(self._found, self._refused, (call, wanted), errbackArgs=(call,))
             found.addErrback(self._failed)
 
-    def _found(self, routes: Sequence[Route], call: Call) -> None:
+    def _found(self, routes: Sequence[Route], call: Call, wanted: CallRequest) -> None:
         if call.outcome is not None:
             call.setup_over()
+            return
+        allowed = allowed_routes(wanted, routes)
+        if isinstance(allowed, Refusal):
+            call.refused(403, allowed.code, REASONS[allowed.code])
         else:
-            call.routed(routes)
+            call.routed(allowed)
 
     def _refused(self, failure: Failure, call: Call) -> None:
         """The row could not be written, or a router will not have the call."""
@@ -344,7 +357,7 @@ class Switchboard:
         if call.outcome is not None:
             call.setup_over()
         else:
-            call.refused(error.sip_status, error.code, None, fields)
+            call.refused(error.sip_status, error.code, REASONS.get(error.code), fields)
 
     async def _page(self, tx: ServerTransaction) -> None:
         decision = await self._authorizer.authorize(tx.request, tx.flow)
@@ -431,6 +444,26 @@ class Switchboard:
         else:
             self.log.failure("the answer of call {call_id} was not written", failure, call_id=call.call_id)
             call.not_committed(StoreBusy.retry_after_s)
+
+    def take_channels(self, call: Call, channels: Sequence[ChannelLimit]) -> None:
+        taken = _begun(self._store.take(call.call_id, channels))
+        taken.addCallbacks(self._taken, self._not_taken, (call,), errbackArgs=(call,))
+        taken.addErrback(self._failed)
+
+    def _taken(self, _: object, call: Call) -> None:
+        call.channels_taken()
+
+    def _not_taken(self, failure: Failure, call: Call) -> None:
+        error = failure.value
+        if isinstance(error, CallRefused):
+            call.no_channel()
+            return
+        if isinstance(error, StoreBusy):
+            self.refused_busy += 1
+        else:
+            self.log.failure("channels of call {call_id} were not taken", failure, call_id=call.call_id)
+        retry_after_s = error.retry_after_s if isinstance(error, StoreBusy) else StoreBusy.retry_after_s
+        call.channels_unknown(retry_after_s)
 
     def close(self, closed: CallClosed) -> None:
         self._store.close(closed)

@@ -8,7 +8,7 @@ module does not.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from mizu.model import CallAnswered, CallClosed, Route
+from mizu.model import CallAnswered, CallClosed, ChannelLimit, Route
 from mizu.sip.dialog import Field
 from mizu.sip.message import Request, Response, reason_phrase
 from mizu.sip.timers import Deadline
@@ -24,7 +24,16 @@ from mizu.switch.call_table import (
     Outcome,
 )
 from mizu.switch.callee import CalleeLeg, Early, Invitation
-from mizu.switch.causes import END, NO_ANSWER, NO_ROUTE, NOT_REGISTERED, REASONS, Failure
+from mizu.switch.causes import (
+    END,
+    GATEWAY_FULL,
+    NO_ANSWER,
+    NO_ROUTE,
+    NOT_REGISTERED,
+    REASONS,
+    USER_FULL,
+    Failure,
+)
 from mizu.switch.fields import REFUSAL, body_fields, escaped_user, passed_pairs
 from mizu.switch.leg import Leg, LegState
 from mizu.switch.ports import Ports, Target, address_text
@@ -68,6 +77,7 @@ class Call:
     __slots__ = (
         "_answer_s",
         "_best",
+        "_channels_pending",
         "_commit_pending",
         "_numbered",
         "_opened",
@@ -85,6 +95,7 @@ class Call:
         "called_number",
         "caller",
         "caller_number",
+        "channels",
         "invite_to",
         "legs",
         "outcome",
@@ -96,8 +107,16 @@ class Call:
         "winner",
     )
 
-    def __init__(self, call_id: str, ports: Ports, caller_number: str, called_number: str) -> None:
+    def __init__(
+        self,
+        call_id: str,
+        ports: Ports,
+        caller_number: str,
+        called_number: str,
+        channels: tuple[ChannelLimit, ...] = (),
+    ) -> None:
         self.call_id = call_id
+        self.channels = channels  #: what it counts for now
         self.ports = ports
         self.caller_number = caller_number
         self.called_number = called_number
@@ -117,6 +136,7 @@ class Call:
         self._ring_timeout: Deadline | None = None
         self._opened = False
         self._commit_pending = False
+        self._channels_pending = False
         self._setup_pending = True
         self._winner_early: Early | None = None
         self._winner_response: Response | None = None
@@ -196,6 +216,23 @@ class Call:
         self._commit_pending = False
         self._step("not_committed", 503, "store_busy", None, (("Retry-After", str(retry_after_s)),))
 
+    def channels_taken(self) -> None:
+        """The route that is tried has its channels."""
+        self._channels_pending = False
+        assert self.route is not None
+        self.channels = self.route.channels
+        self._step("channels")
+
+    def no_channel(self) -> None:
+        """It gets none: the called user, the gateway or one of their owners has as many calls as allowed."""
+        self._channels_pending = False
+        self._step("full")
+
+    def channels_unknown(self, retry_after_s: int) -> None:
+        """The database is in trouble: nobody may talk uncounted."""
+        self._channels_pending = False
+        self._step("refused", 503, "store_busy", None, (("Retry-After", str(retry_after_s)),))
+
     def party_left(self, leg: Leg, fields: Sequence[Field] = ()) -> None:
         """BYE of one party, already answered."""
         if not leg.detached:
@@ -240,13 +277,33 @@ class Call:
             if not targets:
                 self._note(NOT_REGISTERED, None)
                 continue
-            self._ring(route, targets)
+            if route.channels != self.channels:
+                self._stop_ringing()
+                self._channels_pending = True
+                self.ports.take_channels(self, route.channels)
+            else:
+                self._ring(route, targets)
             return
         if self.state is CALLING:
             failure, response = self._best or (NO_ROUTE, None)
             self.state = ENDING
             self._give_up(failure, response)
             self._release()
+
+    def _channels(self) -> None:
+        route = self.route
+        assert route is not None
+        targets = self._targets(route)
+        if targets:
+            self._ring(route, targets)
+        else:
+            self._note(NOT_REGISTERED, None)
+            self._try_next()
+
+    def _full(self) -> None:
+        assert self.route is not None
+        self._note(USER_FULL if self.route.account is not None else GATEWAY_FULL, None)
+        self._try_next()
 
     def _targets(self, route: Route) -> Sequence[Target]:
         if route.account is not None:
@@ -322,7 +379,7 @@ class Call:
 
     def _judge(self) -> None:
         """When the last fork of a route has failed: another route, or the end."""
-        if self.state is not CALLING or self._starting:
+        if self.state is not CALLING or self._starting or self._channels_pending:
             return
         for leg in self.legs:
             if leg.state is LegState.SETUP and leg.side == "callee":
@@ -371,7 +428,7 @@ class Call:
             self.call_id,
             self.ports.wall(),
             route.name,
-            route.account.id if route.account is not None else None,
+            route.party.id if route.party is not None else None,
             leg.call_id,
             address_text(leg.flow) if leg.flow is not None else "",
             dialogs + "}",
@@ -492,7 +549,7 @@ class Call:
             return
         self._opened = False
         leg, route = self.winner or self._tried, self.route
-        account = route.account if route is not None else None
+        account = route.party if route is not None else None
         talked = self.told and self._answer_s is not None
         until_s = self._answer_s if talked and self._answer_s is not None else outcome.end_s
         self.ports.close(
@@ -524,6 +581,7 @@ class Call:
             self.state is not ENDING
             or self.legs
             or self._commit_pending
+            or self._channels_pending
             or self._setup_pending
             or self._opened
         ):

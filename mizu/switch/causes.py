@@ -82,6 +82,9 @@ NO_RESPONSE: Final[dict[str, Failure]] = {
 }
 NOT_REGISTERED: Final = Failure(480, "not_registered", NEXT, 36)
 NO_ANSWER: Final = Failure(480, "no_answer", END, 34)
+#: As many calls as the called user, or the gateway, or one of their owners may have at a time.
+USER_FULL: Final = Failure(486, "max_channels", NEXT, 11)
+GATEWAY_FULL: Final = Failure(503, "max_channels", NEXT, 64)
 NO_ROUTE: Final = Failure(404, "not_found", END, 30)
 
 #: Reason phrases that say more than the status alone.
@@ -93,6 +96,15 @@ REASONS: Final[dict[str, str]] = {
     "congestion": "All Circuits Busy",
     "unreachable": "Destination Unreachable",
     "trunk_login": "Destination Unreachable",
+    "max_channels": "Channel Limit Reached",
+    "prefix": "Number Not Allowed",
+    "prefix_blocked": "Number Blocked",
+    "partner": "Gateway Not Allowed",
+    "tech_prefix": "Gateway Not Allowed",
+    "test_calls": "Gateway Not Allowed",
+    "test_prefix": "Gateway Not Allowed",
+    "gateway_disabled": "Temporarily Unavailable",
+    "calling_circle": "Not In The Same Circle",
 }
 
 

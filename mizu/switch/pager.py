@@ -7,13 +7,24 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from mizu.accounts.limits import Refusal
 from mizu.model import Account, CallRequest, Route
 from mizu.sip.dialog import Field
 from mizu.sip.message import Request, Response
 from mizu.sip.outgoing import Outgoing
 from mizu.sip.transactions import ServerTransaction
 from mizu.sip.uri import SipUri
-from mizu.switch.causes import END, NO_RESPONSE, NO_ROUTE, NOT_REGISTERED, TIMEOUT, Failure, failure_of
+from mizu.switch.admission import allowed_routes
+from mizu.switch.causes import (
+    END,
+    NO_RESPONSE,
+    NO_ROUTE,
+    NOT_REGISTERED,
+    REASONS,
+    TIMEOUT,
+    Failure,
+    failure_of,
+)
 from mizu.switch.fields import OTHER, body_fields, from_value, passed, uri_host
 from mizu.switch.invitation import forwards
 from mizu.switch.ports import Target
@@ -145,7 +156,10 @@ class Pager:
         wanted = CallRequest(
             board.new_call_id(), account, shown.number, number, request.uri, tx.flow.remote[0], board.wall()
         )
-        routes = await self._find_routes(wanted)
+        routes = allowed_routes(wanted, await self._find_routes(wanted))
+        if isinstance(routes, Refusal):
+            board.answer(tx, 403, REASONS[routes.code])
+            return
         uri = request.request_uri
         host = board.settings.domain or uri_host(uri.host if isinstance(uri, SipUri) else tx.flow.local[0])
         fields: list[Field] = [

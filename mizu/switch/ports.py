@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from mizu.model import Account, CallAnswered, CallClosed, CallOpened
+from mizu.model import Account, CallAnswered, CallClosed, CallOpened, ChannelLimit
 from mizu.observe import Metrics
 from mizu.sip.dialog import Dialog
 from mizu.sip.flow import Flow
@@ -94,6 +94,10 @@ class Ports(Protocol):
 
     def commit_answer(self, call: "Call", answered: CallAnswered) -> None:
         """Write it down; ``call.committed()`` or ``call.not_committed()`` follows."""
+
+    def take_channels(self, call: "Call", channels: Sequence[ChannelLimit]) -> None:
+        """The call counts for these accounts and no others; ``call.channels_taken()``, ``call.no_channel()``
+        or ``call.channels_unknown()`` follows."""
 
     def close(self, closed: CallClosed) -> None:
         """The call row's last state."""

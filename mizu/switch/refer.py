@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from mizu.accounts.limits import channels_wanted
 from mizu.model import CallOpened, Route
 from mizu.sip.dialog import Dialog, Field
 from mizu.sip.headers import NameAddr
@@ -162,7 +163,7 @@ class Transfer:
         account = referrer.account
         assert account is not None
         shown = account.caller_number or account.username
-        call = self.call = Call(ports.new_call_id(), ports, shown, number)
+        call = self.call = Call(ports.new_call_id(), ports, shown, number, channels_wanted(account))
         call.caller = self
         call.invite_to = self._invite_to
         ports.begin_transfer(
@@ -177,6 +178,7 @@ class Transfer:
                 caller_sip_call_id=referrer.dialog.call_id if referrer.dialog is not None else "",
                 caller_address=address_text(referrer.flow) if referrer.flow is not None else "",
                 setup_at=call.begun_at,
+                channels=call.channels,
             ),
         )
 

@@ -3,12 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from mizu.interfaces import IKnowsAtOnce, IRouter
-from mizu.model import AccountType, CallRequest, Route
-
-#: Accounts that pass on calls of people they do not know: wrong numbers are in the nature of it.
-CARRIERS = frozenset(
-    (AccountType.TRAFFIC_SENDER, AccountType.SIP_SERVER, AccountType.GATEWAY, AccountType.H323_GATEWAY)
-)
+from mizu.model import CARRIERS, CallRequest, Route
 
 
 class Ways:

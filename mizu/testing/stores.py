@@ -11,9 +11,21 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from mizu.errors import Conflict, MizuError, NotFound, StoreBusy
+from mizu.accounts.limits import limits_of
+from mizu.errors import CallRefused, Conflict, MizuError, NotFound, StoreBusy
 from mizu.interfaces import IAccountStore, ICallStore, IClock, ILocationStore
-from mizu.model import Account, AccountType, AuthType, Binding, CallAnswered, CallClosed, CallOpened, Cdr
+from mizu.model import (
+    Account,
+    AccountType,
+    AuthType,
+    Binding,
+    CallAnswered,
+    CallClosed,
+    CallOpened,
+    Cdr,
+    ChannelLimit,
+    Limits,
+)
 from mizu.store.fields import check_username, columns_of
 
 T = TypeVar("T")
@@ -184,9 +196,22 @@ class MemoryAccountStore:
             row = self._by_id(row["parent_id"]) if row.get("parent_id") is not None else None
         return True
 
+    def _chain(self, row: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
+        chain = []
+        while row is not None:
+            chain.append(row)
+            row = self._by_id(row["parent_id"]) if row.get("parent_id") is not None else None
+        return chain
+
     def _account(self, row: Mapping[str, Any]) -> Account:
         known = {name: row[name] for name in Account.__dataclass_fields__ if name in row}
         known["enabled"] = self._enabled(row)
+        chain = self._chain(row)
+        known["owners"] = tuple(one["id"] for one in chain[1:])
+        limits = (limits_of(one["id"], one) for one in chain)
+        known["limits"] = tuple(one for one in limits if one != Limits(one.account_id))
+        if known.get("auth_type") not in (AuthType.TECH_PREFIX, AuthType.IP_AND_TECH_PREFIX):
+            known["tech_prefix"] = ""
         known["type"] = AccountType(known.get("type", 0))
         known["auth_type"] = AuthType(known.get("auth_type", AuthType.DIGEST))
         return Account(**known)
@@ -227,6 +252,7 @@ class MemoryCallStore:
     def __init__(self, username: Callable[[int], str] = "#{}".format) -> None:
         self.faults = StoreFaults()
         self.cdrs: dict[str, Cdr] = {}
+        self.channels: dict[str, tuple[int, ...]] = {}  #: accounts that open calls count for
         self._username = username
 
     def _name(self, account_id: int | None) -> str:
@@ -262,8 +288,28 @@ class MemoryCallStore:
                     cause="",
                 ),
             )
+            if call.channels:
+                self._take(call.call_id, call.channels)
 
         return self.faults.answer(work)
+
+    def take(self, call_id: str, channels: Sequence[ChannelLimit]) -> Deferred[None]:
+        """See the interface."""
+        return self.faults.answer(lambda: self._take(call_id, channels))
+
+    def _take(self, call_id: str, channels: Sequence[ChannelLimit]) -> None:
+        row = self.cdrs.get(call_id)
+        if row is None or row.end_at is not None:
+            raise StoreBusy("the call row is not there")
+        held = self.channels.get(call_id, ())
+        for one in channels:
+            if one.account_id not in held and self.in_use(one.account_id) >= one.most:
+                raise CallRefused(503, "max_channels", f"account {one.account_id} has no channel left")
+        self.channels[call_id] = tuple(one.account_id for one in channels)
+
+    def in_use(self, account_id: int) -> int:
+        """Calls under way that count for the account."""
+        return sum(account_id in held for held in self.channels.values())
 
     def answer(self, call: CallAnswered) -> Deferred[None]:
         """See the interface."""
@@ -286,6 +332,7 @@ class MemoryCallStore:
     def close(self, call: CallClosed) -> None:
         """See the interface."""
         row = self.cdrs.get(call.call_id)
+        self.channels.pop(call.call_id, None)
         if row is not None and row.end_at is None:
             self.cdrs[call.call_id] = replace(
                 row,

@@ -6,7 +6,7 @@ from zope.interface.verify import verifyObject
 
 from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
 from mizu.interfaces import IAccountStore
-from mizu.model import AccountType
+from mizu.model import AccountType, Limits
 from mizu.testing.stores import MemoryAccountStore
 
 HA1 = {"MD5": "0" * 32, "SHA-256": "1" * 64}
@@ -177,3 +177,44 @@ async def test_the_fake_fails_when_told():
     assert not found.called
     accounts.faults.release()
     assert await found is None
+
+
+async def test_limits_are_found_with_the_account_and_its_owners(accounts):
+    """Those of each owner that limits anything, upward, however many owners there are."""
+    names = ["top", "upper", "middle", "lower", "alice"]
+    fields = [
+        {"max_channels": 100},
+        {"blocked_prefixes": "90"},
+        {},
+        {"allowed_partners": "5,g7", "enabled_prefixes": "36,49"},
+        {"only_test_calls": True, "test_prefix": "999", "enabled_tech_prefixes": "100", "calling_circle": 3},
+    ]
+    ids = []
+    for name, values in zip(names, fields, strict=True):
+        added = await accounts.add(name, HA1, {**values, **({"parent_id": ids[-1]} if ids else {})})
+        ids.append(added.id)
+    top, upper, middle, lower, mine = ids
+    account, _ = await accounts.find("alice")
+    assert account == added
+    assert account.owners == (lower, middle, upper, top)
+    assert account.calling_circle == 3
+    assert account.limits == (
+        Limits(mine, tech_prefixes=frozenset({"100"}), test_prefixes=("999",), only_test_calls=True),
+        Limits(lower, partners=frozenset({"5", "g7"}), enabled_prefixes=("36", "49")),
+        Limits(upper, blocked_prefixes=("90",)),
+        Limits(top, max_channels=100),
+    )
+    for number, name in enumerate(names):
+        found, _ = await accounts.find(name)
+        assert found.owners == tuple(reversed(ids[:number]))
+        assert [one.account_id for one in found.limits] == [
+            i for i in reversed(ids[: number + 1]) if i != middle
+        ]
+
+
+async def test_a_tech_prefix_is_that_of_who_is_known_by_it(accounts):
+    """Of auth_type 2 and 3."""
+    await accounts.add("sender", HA1, {"auth_type": 2, "tech_prefix": "777"})
+    await accounts.add("phone", HA1, {"tech_prefix": "777"})
+    assert (await accounts.find("sender"))[0].tech_prefix == "777"
+    assert (await accounts.find("phone"))[0].tech_prefix == ""

@@ -5,11 +5,12 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import ensureDeferred, gatherResults
 from zope.interface.verify import verifyObject
 
+from mizu.errors import CallRefused, StoreBusy
 from mizu.interfaces import ICallStore
-from mizu.model import CallAnswered, CallClosed, CallOpened
+from mizu.model import CallAnswered, CallClosed, CallOpened, ChannelLimit
 from mizu.testing.stores import MemoryCallStore
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -198,3 +199,86 @@ async def test_text_from_sip_is_stored_whatever_it_is(calls):
     cdr = found[call.call_id]
     assert (cdr.caller_number, cdr.caller_sip_call_id, cdr.sip_reason, cdr.route) == (odd, "NULL", odd, odd)
     assert bad.call_id in found
+
+
+# ---------------------------------------------------------------- channels
+
+
+def of(*limits: tuple[int, int]) -> tuple[ChannelLimit, ...]:
+    return tuple(ChannelLimit(*one) for one in limits)
+
+
+async def outcome(awaitable) -> str:
+    """``ok``, or the code of the error."""
+    try:
+        await awaitable
+    except (CallRefused, StoreBusy) as error:
+        return error.code
+    return "ok"
+
+
+async def test_channels_are_counted_from_the_opening_to_the_close(calls):
+    """The third call of two at a time is refused and has its row; a call that ends makes room for one."""
+    first, second, third, fourth = (opened(number, channels=of((7, 2))) for number in range(4))
+    assert [await outcome(calls.open(call)) for call in (first, second, third)] == [
+        "ok",
+        "ok",
+        "max_channels",
+    ]
+    calls.close(closed(third, sip_status=503, cause="max_channels"))
+    assert (await rows(calls))[third.call_id].cause == "max_channels"
+    assert await outcome(calls.open(opened(5, channels=of((7, 2))))) == "max_channels"
+    calls.close(closed(first))
+    assert await outcome(calls.open(fourth)) == "ok"
+
+
+async def test_every_account_of_the_chain_must_have_a_channel(calls):
+    """A call that one of them refuses counts for none of them."""
+    assert await outcome(calls.open(opened(channels=of((1, 5), (9, 1))))) == "ok"
+    assert await outcome(calls.open(opened(channels=of((2, 1), (9, 1))))) == "max_channels"
+    assert await outcome(calls.open(opened(channels=of((2, 1))))) == "ok"
+
+
+async def test_many_calls_at_once_get_what_there_is(calls):
+    """Whatever order they come in, no more are let in than there are channels, and no fewer."""
+    wanted = [opened(number, channels=of((3, 7))) for number in range(30)]
+    found = await gatherResults([ensureDeferred(outcome(calls.open(call))) for call in wanted])
+    assert found.count("ok") == 7
+    assert found.count("max_channels") == 23
+
+
+async def test_a_call_that_goes_another_way_gives_its_channels_back(calls):
+    """What it takes is instead of what it had; what it has already is not asked for again."""
+    call, other = opened(channels=of((1, 1))), opened(channels=of((5, 1)))
+    await calls.open(call)
+    assert await outcome(calls.take(call.call_id, of((1, 1), (5, 1)))) == "ok"
+    assert await outcome(calls.open(other)) == "max_channels"
+    calls.close(closed(other))
+    assert await outcome(calls.take(call.call_id, of((1, 1), (6, 1)))) == "ok"
+    assert await outcome(calls.open(opened(channels=of((5, 1))))) == "ok"
+    assert await outcome(calls.take(call.call_id, of((1, 1), (5, 1)))) == "max_channels"
+    assert await outcome(calls.open(opened(channels=of((6, 1))))) == "max_channels"  # as before
+    assert await outcome(calls.take(call.call_id, ())) == "ok"
+    assert await outcome(calls.open(opened(channels=of((1, 1), (6, 1))))) == "ok"
+
+
+async def test_a_call_that_is_over_takes_nothing(calls):
+    """Nor one that never was."""
+    call = opened()
+    await calls.open(call)
+    calls.close(closed(call))
+    await settled(calls)
+    assert await outcome(calls.take(call.call_id, of((1, 1)))) == "store_busy"
+    assert await outcome(calls.take(uuid.uuid4().hex, of((1, 1)))) == "store_busy"
+    assert await outcome(calls.open(opened(channels=of((1, 1))))) == "ok"
+
+
+async def test_a_close_and_an_opening_at_once(calls):
+    """Who hangs up and calls again at once finds the channel free."""
+    call = opened(channels=of((1, 1)))
+    await calls.open(call)
+    for number in range(5):
+        again = opened(number, channels=of((1, 1)))
+        calls.close(closed(call))
+        assert await outcome(calls.open(again)) == "ok"
+        call = again

@@ -1,11 +1,17 @@
 """The static prefix table."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mizu.errors import ConfigError
+from mizu.errors import CallRefused, ConfigError
+from mizu.model import Account, CallRequest, Route
+from mizu.routing.known import KnownAccounts
 from mizu.routing.prefix import PrefixRouter, PrefixRouterSettings, PrefixSettings, TrunkSettings
+from mizu.testing import FakeClock
+from mizu.testing.auth import FakeAccountStore, result_now
 
 
 def router(*rows: tuple[str, list[str]], **trunks: TrunkSettings) -> PrefixRouter:
@@ -16,18 +22,28 @@ def router(*rows: tuple[str, list[str]], **trunks: TrunkSettings) -> PrefixRoute
     return PrefixRouter(PrefixRouterSettings(trunk=table, prefix=[PrefixSettings(p, t) for p, t in rows]))
 
 
+def wanted(number: str) -> CallRequest:
+    return CallRequest("c", Account(1, "alice"), "alice", number, f"sip:{number}@x", "h", datetime.now(UTC))
+
+
+def routes_for(found: PrefixRouter, number: str) -> list[Route]:
+    now = found.routes_now(wanted(number))
+    assert now is not None
+    return list(now)
+
+
 def test_the_longest_prefix_wins() -> None:
     """0044 beats 00, and its trunks come in the order of the table."""
     found = router(("00", ["a"]), ("0044", ["b", "a"]), ("", ["c"]))
-    assert [route.name for route in found.routes_for("00441234")] == ["b", "a"]
-    assert [route.name for route in found.routes_for("0033")] == ["a"]
-    assert [route.name for route in found.routes_for("12")] == ["c"]
+    assert [route.name for route in routes_for(found, "00441234")] == ["b", "a"]
+    assert [route.name for route in routes_for(found, "0033")] == ["a"]
+    assert [route.name for route in routes_for(found, "12")] == ["c"]
 
 
 def test_no_prefix_means_another_router_is_asked() -> None:
     """An unknown number is an empty answer, no error."""
-    assert router(("00", ["a"])).routes_for("1") == ()
-    assert router(("00", ["a"])).routes_for("") == ()
+    assert routes_for(router(("00", ["a"])), "1") == []
+    assert routes_for(router(("00", ["a"])), "") == []
 
 
 def test_digits_are_stripped_and_added() -> None:
@@ -35,7 +51,7 @@ def test_digits_are_stripped_and_added() -> None:
     trunk = TrunkSettings(
         name="t", uri="sip:x@gw.example:5070;transport=tcp", strip=2, add="+", username="u", password="p"
     )
-    (route,) = router(("00", ["t"]), t=trunk).routes_for("0044123")
+    (route,) = routes_for(router(("00", ["t"]), t=trunk), "0044123")
     assert route.uri == "sip:+44123@gw.example:5070;transport=tcp"
     assert route.called_number == "+44123"
     assert route.credentials is not None
@@ -44,7 +60,7 @@ def test_digits_are_stripped_and_added() -> None:
 
 def test_a_hostile_number_stays_one_user_part() -> None:
     """Whatever is dialled cannot change where the call goes."""
-    (route,) = router(("", ["t"])).routes_for("1@evil.example;x=y?z")
+    (route,) = routes_for(router(("", ["t"])), "1@evil.example;x=y?z")
     assert route.uri.count("@") == 1
     assert route.uri.endswith("@t.example")
 
@@ -65,4 +81,26 @@ def test_the_same_as_a_naive_scan(prefixes: set[str], number: str) -> None:
     """The look-up by lengths finds what a scan over all prefixes finds."""
     found = router(*[(prefix, [f"t{prefix}"]) for prefix in sorted(prefixes)])
     best = max((prefix for prefix in prefixes if number.startswith(prefix)), key=len, default=None)
-    assert [route.name for route in found.routes_for(number)] == ([] if best is None else [f"t{best}"])
+    assert [route.name for route in routes_for(found, number)] == ([] if best is None else [f"t{best}"])
+
+
+def test_a_trunk_may_be_an_account() -> None:
+    """The route names its gateway, looked up once; a gateway that is disabled or gone is not used."""
+    store = FakeAccountStore("gw1", "gw2")
+    known = KnownAccounts(store, FakeClock(), cache_s=60.0, cache_max=2)
+    trunks = [TrunkSettings(name, f"sip:{name}.example", account=name) for name in ("gw1", "gw2")]
+    prefixes = [PrefixSettings("00", ["gw1", "gw2"])]
+    found = PrefixRouter(PrefixRouterSettings(trunk=trunks, prefix=prefixes), known)
+    assert found.routes_now(wanted("001")) is None
+    routes = result_now(found.find_routes(wanted("001")))
+    assert [route.gateway.username for route in routes if route.gateway] == ["gw1", "gw2"]
+    assert [route.party for route in routes_for(found, "002")] == [route.gateway for route in routes]
+    assert store.asked == ["gw1", "gw2"]
+    store.set("gw1", "x", enabled=False)
+    known.forget("gw1")
+    assert [route.name for route in result_now(found.find_routes(wanted("001")))] == ["gw2"]
+    store.set("gw2", "x", enabled=False)
+    known.forget("gw2")
+    with pytest.raises(CallRefused) as raised:
+        result_now(found.find_routes(wanted("001")))
+    assert raised.value.code == "gateway_disabled"
