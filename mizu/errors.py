@@ -26,6 +26,24 @@ class StoreBusy(MizuError):
     retry_after_s = 5  #: what ``Retry-After`` says
 
 
+class OutcomeUnknown(MizuError):
+    """
+    The connection to the database was lost while a change was being committed, and it cannot be told yet
+    whether it was made. Look before you repeat it.
+
+    :param mark: by what the store finds out later.
+    """
+
+    sip_status, http_status, code = 503, 503, "outcome_unknown"
+
+    def __init__(self, mark: object) -> None:
+        super().__init__(
+            "the connection to the database was lost while this was being committed; whether it was made is "
+            "not known yet: look before you repeat it, the audit list has it as ok if it was"
+        )
+        self.mark = mark
+
+
 class Overloaded(MizuError):
     """A table or queue is at its configured limit; nothing was changed. Try again later."""
 

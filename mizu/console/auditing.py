@@ -3,6 +3,9 @@
 * What a command changes in the database (``Command.atomic``) is committed together with its entry, or neither
   is: the command hands ``Invocation.note`` to the store. A command that is refused or fails changes nothing;
   it then leaves an entry of its own, with the error's code and no changes, as far as it can be written.
+  When the connection is lost during the commit, the database is asked for some seconds whether it was made,
+  and the operator gets the answer that is true. When that cannot be told so soon (``OutcomeUnknown``), no
+  entry is written until it can: then there is one, ``ok`` if it was made and ``store_busy`` if not.
 * What happens on this node, as ending a call does, has no transaction that an entry could be in. Its entry is
   written before it is done, as ``begun``, and completed after. When it cannot be written, the command is
   refused (503), but for emergencies (``Command.emergency``), which must work while the database is away:
@@ -19,7 +22,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from mizu.console.text import visible
-from mizu.errors import MizuError
+from mizu.errors import MizuError, OutcomeUnknown, StoreBusy
 from mizu.model import AuditEntry, Change, Operator
 from mizu.settings import redact
 
@@ -43,6 +46,13 @@ class AuditTrail(Protocol):
 
     def keep_later(self, entry: AuditEntry, changes: Sequence[Change]) -> bool:
         """Keep an entry as soon as that can be done. :return: whether there is room for it."""
+
+    def keep_unless(self, mark: object, entry: AuditEntry) -> bool:
+        """
+        Keep an entry when it turns out that a change was not made; if it was, it has an entry of its own.
+
+        :param mark: of ``OutcomeUnknown``. :return: whether there is room for it.
+        """
 
 
 class Auditor:
@@ -120,6 +130,13 @@ class Auditor:
         """Nothing was changed: somebody tried what is not allowed, or it failed. Never fails."""
         _say(operator, line, outcome)
         await self._keep(AuditEntry(operator, command, line, outcome), ())
+
+    def doubtful(self, operator: Operator, command: str, line: str, unknown: OutcomeUnknown) -> None:
+        """Nobody knows yet whether something was changed. Never fails."""
+        _say(operator, line, unknown.code)
+        entry = AuditEntry(operator, command, line, StoreBusy.code)
+        if self._trail is not None and not self._trail.keep_unless(unknown.mark, entry):
+            _lost(f"{operator.name} from {operator.source}: {line}: if it has no entry, it was not made")
 
     async def _keep(self, entry: AuditEntry, changes: Sequence[Change]) -> None:
         if self._trail is None:

@@ -15,7 +15,7 @@ from mizu.console.arguments import TEXT, Argument
 from mizu.console.auditing import DONE, Auditor, audit_log, presentable
 from mizu.console.text import aligned, visible
 from mizu.console.words import CommandError, SecretMissing, spoken, values_of_json, values_of_words
-from mizu.errors import Forbidden, MizuError
+from mizu.errors import Forbidden, MizuError, OutcomeUnknown
 from mizu.model import AuditEntry, AuditNote, Change, Operator, Rights
 
 __all__ = [
@@ -285,6 +285,9 @@ class CommandTable:
         call = replace(call, entry=self._auditor.entry(operator, command.name, line))
         try:
             done = await command.run(call)
+        except OutcomeUnknown as unknown:
+            self._auditor.doubtful(operator, command.name, line, unknown)
+            raise
         except BaseException as failed:
             outcome = failed.code if isinstance(failed, MizuError) else type(failed).__name__
             await self._auditor.refused(operator, command.name, line, outcome)

@@ -16,7 +16,7 @@ from mizu.accounts.fields import REFERENCES
 from mizu.accounts.scope import visible_many
 from mizu.errors import StoreBusy
 from mizu.model import AuditEntry, AuditRecord, Change, Operator
-from mizu.store.noted import FINISH, WRITE, change_values, entry_values
+from mizu.store.noted import FINISH, WRITE, Written, change_values, entry_values, was_committed
 from mizu.store.postgres import Pool
 from mizu.store.text import clean
 
@@ -71,6 +71,7 @@ class PostgresAuditStore:
         self._mono_s = mono_s
         self._wall = wall
         self._later: deque[tuple[AuditEntry, Sequence[Change], datetime]] = deque()
+        self._doubts: deque[tuple[Written, AuditEntry, datetime]] = deque()
         self._keeping = False
         self._tidy_next_s = 0.0
         self.keep_days: Callable[[], int] = lambda: 0  #: how long entries are kept; 0: for ever
@@ -93,6 +94,15 @@ class PostgresAuditStore:
         self._later.append((entry, changes, self._wall()))
         return True
 
+    def keep_unless(self, mark: object, entry: AuditEntry) -> bool:
+        """See the protocol."""
+        if not isinstance(mark, Written):
+            raise TypeError(f"{mark!r} is no mark of ours")
+        if len(self._doubts) >= LATER_MAX:
+            return False
+        self._doubts.append((mark, entry, self._wall()))
+        return True
+
     async def flush(self) -> None:
         """Write what waits, in order. :raise StoreBusy: the rest waits on."""
         self._keeping = True
@@ -104,8 +114,20 @@ class PostgresAuditStore:
                 except StoreBusy:
                     self._later.appendleft(entry)
                     raise
+            for _ in range(len(self._doubts)):
+                await self._settle()
         finally:
             self._keeping = False
+
+    async def _settle(self) -> None:
+        """Look what became of the oldest doubt: it is gone, or the newest. :raise StoreBusy:"""
+        written, entry, begun_at = self._doubts[0]
+        made = await was_committed(self._reports, written)
+        if made is False:
+            await self.keep(entry, (), begun_at)
+        self._doubts.popleft()
+        if made is None:
+            self._doubts.append((written, entry, begun_at))
 
     def finish(self, number: int, outcome: str, changes: Sequence[Change]) -> Deferred[None]:
         """See the protocol."""
@@ -140,7 +162,7 @@ class PostgresAuditStore:
         Write what waits for the database; once an hour, delete what is too old. To be called now and then.
         Never fails.
         """
-        if self._later and not self._keeping:
+        if (self._later or self._doubts) and not self._keeping:
             Deferred.fromCoroutine(self.flush()).addErrback(self._cannot_flush)
         days, now_s = self.keep_days(), self._mono_s()
         if not days or now_s < self._tidy_next_s:

@@ -1,7 +1,7 @@
 """One import of accounts from a CSV file, in batches. Which file that is: ``mizu.store.bulk``."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TextIO
 
@@ -25,7 +25,7 @@ from mizu.errors import BadRequest, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
 from mizu.store.account_records import AccountRecords, insert
 from mizu.store.fields import check_username
-from mizu.store.noted import NotedChanges
+from mizu.store.noted import NotedChanges, Written
 from mizu.store.postgres import BadRow, Link
 
 BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
@@ -66,6 +66,8 @@ class ImportRun:
         self._noted = noted
         self._entry = entry
         self._changes: list[Change] = []  # of the batch
+        self._written: Written | None = None  # its entry
+        self._stored = False  # everything is done but the COMMIT
         self._heading: Heading
         self._copied: dict[str, Value] = {}
 
@@ -83,16 +85,38 @@ class ImportRun:
         self._heading = Heading(first[1], versions=order.update and order.versions)
         if order.dry_run or order.whole:
             try:
-                await self._link.transact(lambda cursor: self._at_once(cursor, lines))
+                await self._transact(lambda cursor: self._at_once(cursor, lines))
             except _Undo:
                 if not order.dry_run:
                     self._job.added = self._job.changed = 0
             return
         for batch in self._batches(lines):
-            await self._link.transact(partial(self._store, batch=batch))
+            await self._transact(partial(self._store, batch=batch))
             await self._pause()
             if self._job.stopping:
                 return
+
+    async def _transact(self, work: Callable[[Cursor], Coroutine[Any, Any, None]]) -> None:
+        """
+        Run a transaction. What it did counts only if it was committed.
+
+        :raise StoreBusy: the connection was lost; the text says what is not known, if anything.
+        """
+        job = self._job
+        added, changed, self._written, self._stored = job.added, job.changed, None, False
+        try:
+            await self._link.transact(work)
+        except StoreBusy as busy:
+            made: bool | None = False
+            if self._stored:  # it was lost during COMMIT
+                made = await self._noted.settled(self._written) if self._written is not None else None
+            some = job.added - added + job.changed - changed
+            if not made:
+                job.added, job.changed = added, changed
+            if made is None:
+                text = f"{busy}; whether the last {some} accounts were imported is not known: look for them"
+                raise StoreBusy(text) from None
+            raise
 
     async def _at_once(self, cursor: Cursor, lines: Iterator[tuple[int, list[str]]]) -> None:
         for batch in self._batches(lines):
@@ -108,6 +132,7 @@ class ImportRun:
                 break
         if self._job.order.dry_run or self._job.bad or self._job.stopping:
             raise _Undo
+        self._stored = True
 
     async def _pause(self) -> None:
         self._job.read_bytes = min(self._job.total_bytes, self._file.buffer.tell())
@@ -181,7 +206,9 @@ class ImportRun:
                 new.append((line, row))
         await self._insert(cursor, new)
         if self._entry is not None and self._changes and not self._job.order.dry_run:
-            await self._noted.write(cursor, self._entry, self._changes)
+            self._written = await self._noted.write(cursor, self._entry, self._changes)
+        if not (self._job.order.whole or self._job.order.dry_run):
+            self._stored = True
 
     async def _known(self, cursor: Cursor, batch: Sequence[ImportLine]) -> Mapping[str, int]:
         wanted = {line.values.get(one.name) for line in batch for one in REFERENCES}

@@ -345,6 +345,11 @@ class Pool:
         self._refuse_waiting()
 
     @property
+    def stopped(self) -> bool:
+        """For good."""
+        return all(link.stopped for link in self.links)
+
+    @property
     def ready(self) -> int:
         """Connections that work now."""
         return sum(link.ready for link in self.links)

@@ -192,6 +192,7 @@ class FakeAudit:
     def __init__(self) -> None:
         self.rows: list[AuditRecord] = []
         self.later: list[tuple[AuditEntry, Sequence[Change]]] = []
+        self.doubts: list[tuple[object, AuditEntry]] = []
         self.error: Exception | None = None
 
     async def begin(self, entry: AuditEntry) -> int:
@@ -228,6 +229,10 @@ class FakeAudit:
 
     def keep_later(self, entry: AuditEntry, changes: Sequence[Change]) -> bool:
         self.later.append((entry, changes))
+        return True
+
+    def keep_unless(self, mark: object, entry: AuditEntry) -> bool:
+        self.doubts.append((mark, entry))
         return True
 
     async def list(

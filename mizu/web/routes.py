@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mizu.console.table import CommandTable
 from mizu.deferreds import shield
-from mizu.errors import BadRequest, Forbidden, MizuError, NotFound, Overloaded, Unauthorized
+from mizu.errors import BadRequest, Forbidden, MizuError, NotFound, OutcomeUnknown, Overloaded, Unauthorized
 from mizu.model import Operator
 from mizu.observe import StatusBoard
 from mizu.web.api import WrongMethod, respond
@@ -183,7 +183,8 @@ class Routes:
 
     @staticmethod
     def _command_reply(request: HttpRequest, status: int, answer: Any) -> bytes:
-        if status == 503:
+        unknown = isinstance(answer, dict) and answer.get("error") == OutcomeUnknown.code
+        if status == 503 and not unknown:  # what may have been made is not simply tried again
             request.setHeader(b"retry-after", b"5")
         return json_reply(request, answer, status)
 
