@@ -1,6 +1,5 @@
 """Every list of the JSON API, page by page: together the pages are the whole, whatever it is sorted by."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,7 +14,7 @@ from mizu.options import Options
 from mizu.testing import FakeClock
 from mizu.testing.api import ApiProbe
 from mizu.testing.bans import MemoryBanStore
-from mizu.testing.console import NOON, FakeConsole, binding, live_call
+from mizu.testing.console import NOON, FakeConsole, binding, live_call, store_services
 from mizu.web.api_routes import ROUTES
 
 ROOT = Operator("console", Rights.GENERAL_ADMIN, "test")
@@ -67,22 +66,8 @@ class Api(ApiProbe):
         self.door = Doorman(
             options, MemoryBanStore(), Clock(), clock, registered_at=lambda username, host: False
         )
-        services = replace(
-            console.services,
-            accounts=store.accounts,
-            records=store.records,
-            cdrs=store.call_history,
-            groups=store.groups,
-            numbers=store.numbers,
-            addresses=store.addresses,
-            sip_accounts=store.sip_accounts,
-            tokens=store.operators,
-            audit=store.audit,
-            imports=FakeImports(),
-            guard=Desk(self.door, clock),
-            options=options,
-        )
-        super().__init__(services)
+        guard = Desk(self.door, clock)
+        super().__init__(store_services(store, console, imports=FakeImports(), guard=guard, options=options))
 
 
 @pytest_twisted.async_yield_fixture

@@ -1,6 +1,5 @@
 """Groups, numbers, accounts at SIP servers and bans through the JSON API, over the real store."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +8,8 @@ from twisted.internet.defer import ensureDeferred
 
 from mizu.errors import NotFound
 from mizu.model import BanRecord, Operator, Rights, TrustedAddress
-from mizu.options import Options
 from mizu.testing.api import ApiProbe
-from mizu.testing.console import NOON, FakeConsole
+from mizu.testing.console import NOON, store_services
 
 ROOT = Operator("console", Rights.GENERAL_ADMIN, "test")
 
@@ -59,20 +57,7 @@ class Api(ApiProbe):
     """Remembers what it asked, and holds every answer against the document."""
 
     def __init__(self, store):
-        console = FakeConsole()
-        services = replace(
-            console.services,
-            accounts=store.accounts,
-            records=store.records,
-            groups=store.groups,
-            numbers=store.numbers,
-            addresses=store.addresses,
-            sip_accounts=store.sip_accounts,
-            guard=FakeDesk(),
-            audit=store.audit,
-            options=Options(store.options),
-        )
-        super().__init__(services)
+        super().__init__(store_services(store, guard=FakeDesk()))
 
     async def get(self, path, template="", **more):
         return await self.expect(200, "GET", path, template, **more)

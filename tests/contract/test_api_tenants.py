@@ -1,7 +1,6 @@
 """Two resellers on one server: what the token of one can do to the other through the JSON API. Nothing."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +8,8 @@ import pytest_twisted
 from twisted.internet.defer import ensureDeferred
 
 from mizu.model import CallAnswered, CallOpened, Operator, Rights
-from mizu.options import Options
 from mizu.testing.api import ApiProbe
-from mizu.testing.console import NOON, FakeConsole, binding, live_call
+from mizu.testing.console import NOON, FakeConsole, binding, live_call, store_services
 from mizu.web.api_routes import ROUTES
 
 ROOT = Operator("console", Rights.GENERAL_ADMIN, "test")
@@ -46,20 +44,7 @@ class Api(ApiProbe):
             live_call(CALL_ID, caller="rival1"),
             live_call("6" * 32, caller="rival1", callee="shop1", called_number="2001", caller_number="2002"),
         ]
-        services = replace(
-            console.services,
-            accounts=store.accounts,
-            records=store.records,
-            cdrs=store.call_history,
-            groups=store.groups,
-            numbers=store.numbers,
-            addresses=store.addresses,
-            sip_accounts=store.sip_accounts,
-            tokens=store.operators,
-            audit=store.audit,
-            options=Options(store.options),
-        )
-        super().__init__(services, store.operators)
+        super().__init__(store_services(store, console), store.operators)
 
 
 @pytest_twisted.async_fixture

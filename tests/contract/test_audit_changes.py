@@ -1,7 +1,6 @@
 """A change in the database and its entry in the audit list are one: both are there, or neither is."""
 
 import json
-from dataclasses import replace
 
 import psycopg2
 import pytest
@@ -12,8 +11,7 @@ from twisted.internet.task import deferLater
 from mizu.console.commands import command_table
 from mizu.errors import Forbidden, MizuError, NotFound, StoreBusy
 from mizu.model import AuditEntry, Change, Operator, Rights
-from mizu.options import Options
-from mizu.testing.console import FakeConsole
+from mizu.testing.console import store_services
 
 ROOT = Operator("root", Rights.GENERAL_ADMIN, "192.0.2.7")
 #: One line for each command whose change and entry are one transaction, in an order in which they work.
@@ -56,19 +54,7 @@ class Office:
 
     def __init__(self, store, url):
         self.store, self.url = store, url
-        services = replace(
-            FakeConsole().services,
-            accounts=store.accounts,
-            records=store.records,
-            groups=store.groups,
-            numbers=store.numbers,
-            addresses=store.addresses,
-            sip_accounts=store.sip_accounts,
-            tokens=store.operators,
-            audit=store.audit,
-            options=Options(store.options),
-        )
-        self.table = command_table(services)
+        self.table = command_table(store_services(store))
 
     async def run(self, line, who=ROOT):
         return await self.table.run(line, who)
