@@ -207,7 +207,9 @@ class Node:
         self._watch("whitelist", doorman.whitelist_changed)
         self.options.subscribe(self._option_changed)
         self._watch("account", self._authorizer.forget)
-        self._departures = Departures(store.accounts, self._locations, self._registrar.remove)
+        self._departures = Departures(
+            store.accounts, self._locations, self._registrar.remove, self._switchboard
+        )
         self._watch("account", self._departures.changed)
         trace = WireTrace(limits.trace_messages, clock.wall, self._transports)
         self.services = ConsoleServices(

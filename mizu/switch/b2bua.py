@@ -5,7 +5,7 @@ authorizer or router that has to ask somebody. Messages of calls in progress wai
 """
 
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -165,6 +165,35 @@ class Switchboard:
         for call in calls:
             call.drop(by, cause)
         return len(calls)
+
+    def calls_begun_and_not_over(self) -> int:
+        """How many calls there are."""
+        return len(self._calls)
+
+    def on_the_phone(self) -> Iterator[str]:
+        """Usernames of the users in the calls."""
+        for call in self._calls.values():
+            for leg in call.legs:
+                if leg.account is not None:
+                    yield leg.account.username
+
+    def account_changed(self, username: str, account: Account | None) -> int:
+        """
+        Of a user who may be on the phone.
+
+        :param account: what it is now; ``None``: gone or disabled, its calls end. :return: how many ended.
+        """
+        ended = 0
+        for call in list(self._calls.values()):
+            for leg in call.legs:
+                if leg.account is not None and leg.account.username == username:
+                    if account is not None:
+                        leg.account = account
+                    elif call.outcome is None:
+                        call.drop("switch", "account_disabled")
+                        ended += 1
+                        break
+        return ended
 
     def drain(self, on_empty: Callable[[], None]) -> None:
         """No new calls from now on; ``on_empty`` is called once when the last is over, perhaps at once."""

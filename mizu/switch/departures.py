@@ -1,6 +1,11 @@
-"""Registrations of accounts that are deleted or disabled end, on every node, wherever that was done."""
+"""Registrations and calls of accounts that are gone or disabled end, on every node, wherever that was done.
 
-from collections.abc import Callable
+What is above an account stops it too: whoever is below hears of the change (``account_changed`` in the
+database). Calls that a disabled gateway carries go on: to disable one is how it is taken out of service.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
@@ -8,26 +13,52 @@ from twisted.python.failure import Failure
 
 from mizu.errors import StoreBusy
 from mizu.interfaces import IAccountStore
+from mizu.model import Account
 from mizu.switch.location import LocationTable
 
 #: Accounts looked up at a time.
 BATCH = 200
+#: With more calls it is found out once a second who has one, not at each change.
+CALLS_FEW = 200
+#: Changes remembered until then; with more, any may have changed.
+HEARD_MAX = 10_000
+
+
+class Callers(Protocol):
+    """The calls in progress; see :class:`mizu.switch.b2bua.Switchboard`."""
+
+    def calls_begun_and_not_over(self) -> int:
+        """How many."""
+
+    def on_the_phone(self) -> Iterable[str]:
+        """Usernames of the users in them."""
+
+    def account_changed(self, username: str, account: Account | None) -> int:
+        """What it is now; ``None``: gone or disabled, its calls end. :return: how many ended."""
 
 
 class Departures:
     """
     :param locations: who is registered here.
     :param remove: ends the registrations of an account.
+    :param calls: who is on the phone here.
     """
 
     log = Logger()
 
     def __init__(
-        self, accounts: IAccountStore, locations: LocationTable, remove: Callable[[str], object]
+        self,
+        accounts: IAccountStore,
+        locations: LocationTable,
+        remove: Callable[[str], object],
+        calls: Callers,
     ) -> None:
         self._accounts = accounts
         self._locations = locations
         self._remove = remove
+        self._calls = calls
+        self._heard: set[str] = set()
+        self._any_heard = False
         self._suspects: dict[str, None] = {}
         self._looking = False
 
@@ -41,10 +72,26 @@ class Departures:
             self._suspects = dict.fromkeys(self._locations)
         elif self._locations.get(username):
             self._suspects[username] = None
-        self.sweep()
+        if username is None or len(self._heard) >= HEARD_MAX:
+            self._any_heard = True
+            self._heard.clear()
+        elif not self._any_heard:
+            self._heard.add(username)
+        if self._calls.calls_begun_and_not_over() <= CALLS_FEW:
+            self.sweep()
+        else:
+            self._begin()
 
     def sweep(self) -> None:
-        """Each second: go on where the database was away."""
+        """Each second: who is on the phone of those that changed; go on where the database was away."""
+        if self._any_heard or self._heard:
+            busy = set(self._calls.on_the_phone())
+            self._suspects.update(dict.fromkeys(busy if self._any_heard else busy & self._heard))
+            self._heard.clear()
+            self._any_heard = False
+        self._begin()
+
+    def _begin(self) -> None:
         if self._suspects and not self._looking:
             self._looking = True
             Deferred.fromCoroutine(self._look()).addErrback(self._failed)
@@ -56,24 +103,30 @@ class Departures:
                 for name in names:
                     del self._suspects[name]  # changed again meanwhile, it is looked at again
                 try:
-                    known = await gatherResults([self._enabled(name) for name in names], consumeErrors=True)
+                    known = await gatherResults([self._find(name) for name in names], consumeErrors=True)
                 except FirstError as error:
                     self._suspects.update(dict.fromkeys(names))
                     error.subFailure.raiseException()
-                for name, enabled in zip(names, known, strict=True):
-                    if not enabled and self._locations.get(name):
-                        self._remove(name)
-                        self.log.info("{name} is disabled or gone: its registrations ended", name=name)
+                for name, account in zip(names, known, strict=True):
+                    self._found(name, account)
         finally:
             self._looking = False
 
-    def _enabled(self, name: str) -> "Deferred[bool]":
-        async def ask() -> bool:
+    def _find(self, name: str) -> "Deferred[Account | None]":
+        async def ask() -> Account | None:
             found = await self._accounts.find(name)
-            return found is not None and found[0].enabled
+            return found[0] if found is not None and found[0].enabled else None
 
         return Deferred.fromCoroutine(ask())
 
+    def _found(self, name: str, account: Account | None) -> None:
+        ended = self._calls.account_changed(name, account)
+        if ended:
+            self.log.info("{name} is disabled or gone: {count} calls ended", name=name, count=ended)
+        if account is None and self._locations.get(name):
+            self._remove(name)
+            self.log.info("{name} is disabled or gone: its registrations ended", name=name)
+
     def _failed(self, failure: Failure) -> None:
         if failure.check(StoreBusy) is None:  # type: ignore[no-untyped-call]
-            self.log.failure("accounts of registrations could not be looked up", failure)
+            self.log.failure("accounts of registrations and calls could not be looked up", failure)

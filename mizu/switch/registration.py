@@ -58,7 +58,8 @@ class RegistrationRules:
     @classmethod
     def of(cls, option: Callable[[str], Any], contacts_max: int) -> "RegistrationRules":
         """
-        From the options in force. They are set one by one, so the middle one may lie outside of the others.
+        From the options in force. ``options set`` keeps them in order, but two nodes may set one each at the
+        same moment, and older versions took any.
 
         :param option: value of a global option.
         """

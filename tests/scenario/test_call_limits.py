@@ -266,3 +266,34 @@ def test_a_transfer_is_a_call_of_who_asked_for_it(World: Any, talk: Any) -> None
     out.hang_up()
     world.settled()
     assert world.rows[1].cause == "max_channels"
+
+
+def test_a_disabled_account_is_cut_off(World: Any, talk: Any) -> None:
+    """Whether it called or was called; its call record says why."""
+    world = World(FakeWire(FakeClock()))
+    alice, bob, carol = (world.phone(name) for name in ("alice", "bob", "carol"))
+    out, there = talk(world, alice, bob)
+    other, far = talk(world, carol, bob)
+    assert set(world.board.on_the_phone()) == {"alice", "bob", "carol"}
+    assert world.board.account_changed("alice", None) == 1
+    world.until(lambda: out.state == there.state == "ended")
+    assert (other.state, far.state) == ("up", "up")
+    assert world.board.account_changed("bob", None) == 1
+    world.until(lambda: other.state == far.state == "ended")
+    world.settled()
+    assert {(row.cause, row.ended_by) for row in world.rows} == {("account_disabled", "switch")}
+
+
+def test_a_transfer_asks_what_the_account_may_now(World: Any, talk: Any) -> None:
+    """Not what it could when the call began."""
+    world = World(FakeWire(FakeClock()))
+    alice, bob, carol = (world.phone(name) for name in ("alice", "bob", "carol"))
+    out, _ = talk(world, alice, bob)
+    world.change_account("alice", can_dial=False)
+    assert world.board.account_changed("alice", world.account("alice")) == 0
+    referred = out.refer("sip:carol@10.0.0.1")
+    world.until(lambda: referred.done)
+    assert referred.status == 403
+    out.hang_up()
+    world.settled()
+    assert not carol.calls

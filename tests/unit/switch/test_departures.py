@@ -1,7 +1,7 @@
 """Registrations of accounts that are no more."""
 
-from mizu.model import Binding
-from mizu.switch.departures import BATCH, Departures
+from mizu.model import Account, Binding
+from mizu.switch.departures import BATCH, CALLS_FEW, HEARD_MAX, Departures
 from mizu.switch.location import LocationTable
 from mizu.testing.auth import FakeAccountStore, result_now
 
@@ -15,11 +15,27 @@ class Office:
         for name in usernames:
             self.locations.replace(name, [Binding(1, name, f"sip:{name}@192.0.2.1", 1e12, "c", 1)])
         self.removed: list[str] = []
-        self.departures = Departures(self.accounts, self.locations, self.remove)
+        self.talking: list[str] = []
+        self.ended: list[str] = []
+        self.fresh: list[str] = []
+        self.count = 0
+        self.departures = Departures(self.accounts, self.locations, self.remove, self)
 
     def remove(self, name: str) -> None:
         self.removed.append(name)
         self.locations.replace(name, [])
+
+    def calls_begun_and_not_over(self) -> int:
+        return self.count or len(self.talking)
+
+    def on_the_phone(self) -> list[str]:
+        return self.talking
+
+    def account_changed(self, username: str, account: Account | None) -> int:
+        if username not in self.talking:
+            return 0
+        (self.ended if account is None else self.fresh).append(username)
+        return account is None
 
 
 def test_who_is_disabled_or_deleted_is_removed_and_nobody_else() -> None:
@@ -53,3 +69,32 @@ def test_while_the_database_is_away_nobody_is_removed_and_nothing_forgotten() ->
     office.accounts.faults.down = False
     office.departures.sweep()
     assert (office.removed, len(office.departures)) == (["alice"], 0)
+
+
+def test_calls_of_who_is_disabled_end_and_others_get_what_is_new() -> None:
+    """Registered or not; who is not on the phone is not looked up for it."""
+    office = Office("alice")
+    for name in ("bob", "carol", "dave"):
+        office.accounts.set(name, "x", enabled=name != "bob")
+    office.talking = ["bob", "carol"]
+    for name in ("bob", "carol", "dave"):
+        office.departures.changed(name)
+    assert (office.ended, office.fresh, office.removed) == (["bob"], ["carol"], [])
+    assert "dave" not in office.accounts.asked
+
+
+def test_many_calls_are_looked_through_once_a_second() -> None:
+    """However many accounts change meanwhile; with too many changes everybody on the phone is looked up."""
+    office = Office()
+    for name in ("bob", "carol"):
+        office.accounts.set(name, "x", enabled=name != "bob")
+    office.talking = ["bob", "carol"]
+    office.count = CALLS_FEW + 1
+    office.departures.changed("bob")
+    assert office.ended == []
+    office.departures.sweep()
+    assert office.ended == ["bob"]
+    for number in range(HEARD_MAX + 2):
+        office.departures.changed(f"x{number}")
+    office.departures.sweep()
+    assert (office.ended, office.fresh) == (["bob", "bob"], ["carol"])
