@@ -1,17 +1,17 @@
-"""``group list|add|del|join|leave|members``."""
+"""``group list|add|get|set|del|join|leave|members``."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from mizu.accounts.groups import Group, GroupKind
 from mizu.console.account_services import Groups
 from mizu.console.arguments import TEXT, Argument, choice, integer
+from mizu.console.get_set import GetSet, account_given
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
 from mizu.console.versions import version_argument, version_of
-from mizu.errors import BadRequest
 from mizu.model import Change
 
 _KINDS = {kind.name.lower(): kind for kind in GroupKind}
@@ -62,32 +62,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             atomic=True,
             scoped=True,
         ),
-        Command(
-            name="group get",
-            help="show a group",
-            permission="accounts.read",
-            run=own.get,
-            arguments=(_NAME,),
-            examples=("group get sales",),
-            scoped=True,
-        ),
-        Command(
-            name="group set",
-            help="change the note of a group, or who manages it",
-            permission="accounts.write",
-            run=own.set,
-            arguments=(
-                _NAME,
-                Argument("owner", TEXT, "account whose operators manage it; -: staff", option=True),
-                Argument("note", TEXT, "what it is for", option=True),
-                _VERSION,
-            ),
-            details="With --version nothing is changed when somebody else changed the group meanwhile.",
-            examples=("group set sales --note 'who sells'", "group set sales --owner shop --version 3"),
-            changes=True,
-            atomic=True,
-            scoped=True,
-        ),
+        *own.record.commands(),
         Command(
             name="group del",
             help="delete a group; its members stay",
@@ -142,6 +117,24 @@ class _GroupCommands:
     def __init__(self, services: ConsoleServices, groups: Groups) -> None:
         self._services = services
         self._groups = groups
+        self.record = GetSet(
+            family="group",
+            noun="group",
+            item="group",
+            key=_NAME,
+            fields=(
+                Argument("owner", TEXT, "account whose operators manage it; -: staff", option=True),
+                Argument("note", TEXT, "what it is for", option=True),
+            ),
+            set_help="change the note of a group, or who manages it",
+            set_examples=("group set sales --note 'who sells'", "group set sales --owner shop --version 3"),
+            set_scoped=True,
+            find=self._get,
+            change=self._set,
+            page=_page,
+            shown=shown,
+            changed=_change,
+        )
 
     async def list(self, call: Invocation) -> CommandResult:
         limit = call.number("limit")
@@ -169,23 +162,18 @@ class _GroupCommands:
         )
         return CommandResult([f"group {group.name} added"], {"group": shown(group)}, (_change(None, group),))
 
-    async def get(self, call: Invocation) -> CommandResult:
-        group = await self._groups.get(call.text("name"), call.operator.scope_account_id)
-        return CommandResult([*_page(group)], {"group": shown(group)})
+    def _get(self, call: Invocation) -> Awaitable[Group]:
+        return self._groups.get(call.text("name"), call.operator.scope_account_id)
 
-    async def set(self, call: Invocation) -> CommandResult:
-        owner, note = call.values["owner"], call.values["note"]
-        if owner is None and note is None:
-            raise BadRequest("nothing to change: give --owner or --note")
-        before, after = await self._groups.change(
+    def _set(self, call: Invocation) -> Awaitable[tuple[Group, Group]]:
+        return self._groups.change(
             call.text("name"),
-            "" if owner == "-" else owner,
-            note,
+            account_given(call, "owner"),
+            call.values["note"],
             call.operator.scope_account_id,
             version_of(call),
             call.note(lambda done: (_change(*done),)),
         )
-        return CommandResult([*_page(after)], {"group": shown(after)}, (_change(before, after),))
 
     async def delete(self, call: Invocation) -> CommandResult:
         noted = call.note(lambda gone: (_change(gone, None),))
@@ -233,15 +221,14 @@ class _GroupCommands:
         return CommandResult(lines, result, _altered(group, members, joined=word == "joined"))
 
 
-def _page(group: Group) -> Sequence[str]:
-    facts = (
+def _page(group: Group) -> tuple[str, Sequence[tuple[str, str]]]:
+    return group.name, (
         ("kind", group.kind.name.lower()),
         ("members", str(group.members)),
         ("owner", group.owner),
         ("note", group.note),
         ("version", str(group.version)),
     )
-    return [group.name, *(f"  {what:8} {text}".rstrip() for what, text in facts)]
 
 
 def _change(before: Group | None, after: Group | None) -> Change:

@@ -1,11 +1,12 @@
-"""``numbers list|add|del|allocate|free``."""
+"""``numbers list|add|get|set|del|allocate|free``."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from mizu.accounts.numbers import PhoneNumber, number_of, numbers_of
 from mizu.console.account_services import Numbers
 from mizu.console.arguments import FLAG, TEXT, Argument, integer
+from mizu.console.get_set import GetSet, account_given
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, moment, plural
@@ -66,31 +67,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             changes=True,
             atomic=True,
         ),
-        Command(
-            name="numbers get",
-            help="show a phone number",
-            permission="accounts.read",
-            run=own.get,
-            arguments=(_NUMBER,),
-            examples=("numbers get 3615550100",),
-            scoped=True,
-        ),
-        Command(
-            name="numbers set",
-            help="change the note of a phone number, or who gives it out",
-            permission="accounts.write",
-            run=own.set,
-            arguments=(
-                _NUMBER,
-                Argument("holder", TEXT, "account whose operators give it out; -: staff", option=True),
-                Argument("note", TEXT, "where it comes from", option=True),
-                _VERSION,
-            ),
-            details="With --version nothing is changed when somebody else changed the number meanwhile.",
-            examples=("numbers set 3615550100 --holder shop --version 2",),
-            changes=True,
-            atomic=True,
-        ),
+        *own.record.commands(),
         Command(
             name="numbers del",
             help="remove a free phone number",
@@ -137,6 +114,24 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
 class _NumberCommands:
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
+        self.record = GetSet(
+            family="numbers",
+            noun="phone number",
+            item="number",
+            key=_NUMBER,
+            fields=(
+                Argument("holder", TEXT, "account whose operators give it out; -: staff", option=True),
+                Argument("note", TEXT, "where it comes from", option=True),
+            ),
+            set_help="change the note of a phone number, or who gives it out",
+            set_examples=("numbers set 3615550100 --holder shop --version 2",),
+            set_scoped=False,
+            find=self._get,
+            change=self._set,
+            page=_page,
+            shown=shown,
+            changed=_changed,
+        )
 
     async def list(self, call: Invocation) -> CommandResult:
         limit = call.number("limit")
@@ -172,23 +167,18 @@ class _NumberCommands:
         result = {"added": list(added), "there_already": len(numbers) - len(added)}
         return CommandResult(lines, result, _entered(added, holder))
 
-    async def get(self, call: Invocation) -> CommandResult:
-        number = await self._numbers.get(number_of(call.text("number")), call.operator.scope_account_id)
-        return CommandResult(_page(number), {"number": shown(number)})
+    def _get(self, call: Invocation) -> Awaitable[PhoneNumber]:
+        return self._numbers.get(number_of(call.text("number")), call.operator.scope_account_id)
 
-    async def set(self, call: Invocation) -> CommandResult:
-        holder, note = call.values["holder"], call.values["note"]
-        if holder is None and note is None:
-            raise BadRequest("nothing to change: give --holder or --note")
-        before, after = await self._numbers.change(
+    def _set(self, call: Invocation) -> Awaitable[tuple[PhoneNumber, PhoneNumber]]:
+        return self._numbers.change(
             number_of(call.text("number")),
-            "" if holder == "-" else holder,
-            note,
+            account_given(call, "holder"),
+            call.values["note"],
             call.operator.scope_account_id,
             version_of(call),
             call.note(lambda done: (_changed(*done),)),
         )
-        return CommandResult(_page(after), {"number": shown(after)}, (_changed(before, after),))
 
     async def delete(self, call: Invocation) -> CommandResult:
         noted = call.note(lambda gone: (_removed(gone),))
@@ -269,12 +259,11 @@ def _account(who: str) -> tuple[int | str, ...]:
     return (int(who[1:]),) if who.startswith("#") and who[1:].isdecimal() else (who,)
 
 
-def _page(number: PhoneNumber) -> list[str]:
-    facts = (
+def _page(number: PhoneNumber) -> tuple[str, Sequence[tuple[str, str]]]:
+    return number.number, (
         ("account", number.account or "free"),
         ("since", moment(number.allocated_at)),
         ("holder", number.holder),
         ("note", number.note),
         ("version", str(number.version)),
     )
-    return [number.number, *(f"  {what:8} {text}".rstrip() for what, text in facts)]

@@ -13,7 +13,7 @@ from mizu.console.commands import command_table
 from mizu.console.table import CommandTable
 from mizu.errors import BadRequest, Conflict, Forbidden, MizuError, NotFound
 from mizu.model import Operator, Rights
-from mizu.testing.console import FakeConsole, binding, live_call
+from mizu.testing.console import FakeConsole, binding, live_call, store_services
 
 STAFF = Operator("boss", Rights.GENERAL_ADMIN, "127.0.0.1")
 OURS, THEIRS = "5f0c1d2e9a77" + "0" * 20, "5f0c1d2e9a77" + "1" * 20  #: calls in progress
@@ -46,18 +46,7 @@ async def console(store):
         live_call(OURS, caller="mine1", callee="", route="trunk"),
         live_call(THEIRS, caller="theirs1", callee="theirs2", route="theirs2"),
     ]
-    services = replace(
-        fakes.services,
-        accounts=store.accounts,
-        records=store.records,
-        groups=store.groups,
-        numbers=store.numbers,
-        addresses=store.addresses,
-        sip_accounts=store.sip_accounts,
-        tokens=None,
-        audit=None,
-    )
-    return Console(command_table(services))
+    return Console(command_table(store_services(store, fakes, tokens=None, audit=None)))
 
 
 @pytest_twisted.async_fixture

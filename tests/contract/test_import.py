@@ -12,7 +12,7 @@ from mizu.console.account_commands import secrets_of
 from mizu.console.commands import command_table
 from mizu.errors import BadRequest, Conflict, MizuError, NotFound
 from mizu.model import Operator, Rights
-from mizu.testing.console import FakeConsole
+from mizu.testing.console import store_services
 
 STAFF = Operator("boss", Rights.GENERAL_ADMIN, "127.0.0.1")
 
@@ -26,15 +26,7 @@ class Importer:
         self.files.mkdir()
         self.exports = data / "export"
         store.imports.digests = lambda username, password: secrets_of(username, "mizu", password)
-        services = replace(
-            FakeConsole().services,
-            accounts=store.accounts,
-            records=store.records,
-            imports=store.imports,
-            tokens=None,
-            audit=store.audit,
-        )
-        self.table = command_table(services)
+        self.table = command_table(store_services(store, imports=store.imports))
 
     async def __call__(self, *words: str) -> Any:
         done = await self.table.run(shlex.join(words), STAFF)
