@@ -44,6 +44,7 @@ REGISTRATION_OPTIONS = (
         most=86_400,
         source="original",
         group="registration",
+        at_most="upperexpiremax",
     ),
     OptionSpec(
         "upperexpiremin",
@@ -54,6 +55,7 @@ REGISTRATION_OPTIONS = (
         most=86_400,
         source="original",
         group="registration",
+        at_most="upperexpire",
     ),
     OptionSpec(
         "upperexpiremax",

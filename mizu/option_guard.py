@@ -2,12 +2,23 @@
 
 from mizu.option_spec import OptionSpec
 
+_SCANNER_LEAST_CHARACTERS = 3
+
+
+def _no_short_words(words: tuple[str, ...]) -> str:
+    """A letter or two are in the name of every phone."""
+    if any(len(word) < _SCANNER_LEAST_CHARACTERS for word in words):
+        return f"words of at least {_SCANNER_LEAST_CHARACTERS} characters"
+    return ""
+
+
 GUARD_OPTIONS = (
     OptionSpec(
         "guardagentfails",
         "int",
         5,
         "So many wrong passwords from one address and port ban that user agent; 0: no such bans.",
+        unit="failures",
         least=0,
         most=100_000,
         group="guard",
@@ -29,6 +40,7 @@ GUARD_OPTIONS = (
         least=1,
         most=2_592_000,
         group="guard",
+        at_most="guardbanmost",
     ),
     OptionSpec(
         "guardaddressfails",
@@ -36,6 +48,7 @@ GUARD_OPTIONS = (
         20,
         "So many failures from one address ban it: malformed messages, challenges never answered, wrong "
         "passwords; 0: addresses are not banned.",
+        unit="failures",
         least=0,
         most=1_000_000,
         group="guard",
@@ -57,6 +70,7 @@ GUARD_OPTIONS = (
         least=1,
         most=2_592_000,
         group="guard",
+        at_most="guardbanmost",
     ),
     OptionSpec(
         "guardnumberfails",
@@ -64,6 +78,7 @@ GUARD_OPTIONS = (
         60,
         "So many calls to numbers that nobody has ban the address they come from, within the time of "
         "guardaddresswindow; carriers are not counted; 0: nobody is banned for it.",
+        unit="calls",
         least=0,
         most=1_000_000,
         group="guard",
@@ -73,6 +88,7 @@ GUARD_OPTIONS = (
         "int",
         5,
         "So many banned addresses of a network ban all of it; 0: networks are not banned.",
+        unit="addresses",
         least=0,
         most=65_536,
         group="guard",
@@ -105,6 +121,7 @@ GUARD_OPTIONS = (
         least=1,
         most=2_592_000,
         group="guard",
+        at_most="guardbanmost",
     ),
     OptionSpec(
         "guardbanmost",
@@ -140,6 +157,7 @@ GUARD_OPTIONS = (
         10,
         "Addresses where somebody was authenticated lately, and those of guardpeers, may fail so many times "
         "as often.",
+        unit="times",
         least=1,
         most=10_000,
         group="guard",
@@ -155,14 +173,14 @@ GUARD_OPTIONS = (
     ),
     OptionSpec(
         "guardpeers",
-        "list",
+        "addresses",
         (),
         "Addresses and networks of trunks and SIP servers, which may fail guardknownfactor times as often.",
         group="guard",
     ),
     OptionSpec(
         "guardwhitelist",
-        "list",
+        "addresses",
         ("127.0.0.1", "::1"),
         "Addresses and networks that are never banned and never slowed down, besides those of the command "
         "'whitelist'.",
@@ -174,6 +192,7 @@ GUARD_OPTIONS = (
         20,
         "After so many wrong passwords for one account, from wherever, they are checked at a pace only; "
         "phones that are registered notice nothing; 0: never.",
+        unit="failures",
         least=0,
         most=1_000_000,
         group="guard",
@@ -215,5 +234,6 @@ GUARD_OPTIONS = (
         ("friendly-scanner", "sipvicious", "sundayddr", "sipcli", "sip-scan", "sipscan", "iwar", "pplsip"),
         "Requests whose User-Agent has one of these words are dropped unread; empty: none.",
         group="guard",
+        check=_no_short_words,
     ),
 )

@@ -33,7 +33,8 @@ list (``mizu audit --object option:upperexpire``). A stored value that this vers
 the default holds.
 
 Names are spelled as in the original where it has them; those are marked *(original)*. Durations are written
-``30s``, ``10m``, ``2h``, ``1d``; a bare number is seconds. Lists have commas between their words.
+``30s``, ``10m``, ``2h``, ``1d``; a bare number is seconds. Lists have commas between their words. Where an
+option may not be above another one, the answer names the one that has to be changed first.
 """
 
 
@@ -52,6 +53,8 @@ def _option(spec: OptionSpec) -> str:
     facts = [f"*{spec.wanted()}*", f"default ``{default}``" if default else "default empty"]
     if spec.unit:
         facts.append(spec.unit)
+    if spec.at_most:
+        facts.append(f"not above ``{spec.at_most}``")
     lines = [f"``{spec.name}``" + (" *(original)*" if spec.source == "original" else "")]
     lines.append(f"    {spec.meaning.replace('*', chr(92) + '*')}")
     lines.append(f"    {', '.join(facts)}.")

@@ -1,16 +1,17 @@
 """What one global option is: its name, type, default, bounds and meaning, and how its text is read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 from mizu.errors import BadRequest
+from mizu.targets import parse_target, refuse_too_wide
 
 Value = bool | int | float | str | tuple[str, ...]
 
-KINDS = ("bool", "int", "float", "text", "choice", "duration", "list")
+KINDS = ("bool", "int", "float", "text", "choice", "duration", "list", "addresses")
 TEXT_MAX_CHARACTERS = 4000
 LIST_MAX_ITEMS = 1000
 _YES = frozenset(("true", "yes", "on", "1"))
@@ -37,6 +38,8 @@ class OptionSpec:
     choices: Mapping[Any, str] = field(default_factory=dict)
     source: str = ""  #: where the name comes from: ``original``, or empty for ours
     group: str = ""  #: heading in lists: ``accounts``, ``registration``, ``guard``, ...
+    at_most: str = ""  #: name of another option that this one may not be above
+    check: Callable[[Any], str] | None = None  #: what else a value must be, when this one is not; else ""
 
     def parse(self, text: str) -> Value:
         """
@@ -50,7 +53,14 @@ class OptionSpec:
             raise self._wrong(text, f"one of {known}")
         if isinstance(value, int | float) and not isinstance(value, bool) and self._out_of_bounds(value):
             raise self._wrong(text, self.wanted())
+        wanted = self.check(value) if self.check is not None else ""
+        if wanted:
+            raise self._wrong(text, wanted)
         return value
+
+    def measured_in(self) -> str:
+        """The unit of the value as a number; empty: it is none."""
+        return "seconds" if self.kind == "duration" else self.unit
 
     def show(self, value: Value) -> str:
         """The text of a value; ``parse`` gives the value back."""
@@ -72,6 +82,7 @@ class OptionSpec:
             "choice": "one of " + ", ".join(map(str, self.choices)),
             "duration": "a duration such as 30s, 10m, 2h or 1d",
             "list": "words with commas between them",
+            "addresses": "addresses, networks or ranges with commas between them",
         }[self.kind]
         if self.kind == "int" and self.choices:
             return "one of " + ", ".join(map(str, self.choices))
@@ -119,8 +130,19 @@ class OptionSpec:
         else:
             items = tuple(item.strip() for item in text.split(",") if item.strip())
             if len(items) <= LIST_MAX_ITEMS:
-                return items
+                return tuple(map(self._address, items)) if self.kind == "addresses" else items
         raise self._wrong(text, self.wanted())
+
+    def _address(self, text: str) -> str:
+        """An address, network or range in its one spelling. :raise BadRequest:"""
+        try:
+            target = parse_target(text)
+            if target.port:
+                raise BadRequest("it is without ports")
+            refuse_too_wide(target)
+        except BadRequest as wrong:
+            raise BadRequest(f"{self.name}: {text[:80]!r}: {wrong}") from None
+        return target.text
 
 
 def _duration_text(seconds: float) -> str:

@@ -95,7 +95,8 @@ class Options:
         self._versions: dict[str, int] = {}  # of those that somebody set
         self._subscribers: list[Subscriber] = []
         self._loads = 0
-        self.problems: list[str] = []  #: stored values that cannot be used, and why; their defaults hold
+        #: stored values that cannot be used, so that their defaults hold, or that do not go together; and why
+        self.problems: list[str] = []
 
     def get(self, name: str) -> Any:
         """The value: bool, int, float (of a duration: seconds), text or a tuple. :raise KeyError: a typo."""
@@ -150,12 +151,13 @@ class Options:
         :param version: only if it still has this one, 0: only if it is not set; ``None``: in any case.
         :param note: entry of the audit list, see :meth:`OptionStore.put`.
         :raise NotFound: there is no such option.
-        :raise BadRequest: the value will not do.
+        :raise BadRequest: the value will not do, by itself or beside that of another option.
         :raise Stale: somebody changed it meanwhile.
         :raise StoreBusy: nothing was changed.
         """
         spec = self.spec(name)
         value = spec.parse(text)
+        self._refuse_misfit(spec, value)
         if self._store is not None:
             newer = await self._store.put(spec.name, spec.show(value), by, version, note)
             self._loads += 1  # a load under way may not have seen this
@@ -171,8 +173,10 @@ class Options:
         Forget what was set: the default holds again.
 
         :param version: as for :meth:`set`. :raise NotFound: :raise Stale: :raise StoreBusy:
+        :raise BadRequest: the default does not go with the value of another option.
         """
         spec = self.spec(name)
+        self._refuse_misfit(spec, spec.default)
         if self._store is not None:
             await self._store.remove(spec.name, version, note)
             self._loads += 1
@@ -181,6 +185,27 @@ class Options:
         self._versions.pop(spec.name, None)
         self._take({spec.name: spec.default})
         return spec.default
+
+    def _refuse_misfit(self, spec: OptionSpec, value: Value) -> None:
+        """:raise BadRequest: another option's value has to be changed first."""
+        for low, high in self._pairs():
+            if spec is low and value > self._values[high.name]:  # type: ignore[operator]
+                other, where, what = high, "above", "raise"
+            elif spec is high and self._values[low.name] > value:  # type: ignore[operator]
+                other, where, what = low, "below", "lower"
+            else:
+                continue
+            theirs = other.show(self._values[other.name])
+            raise BadRequest(
+                f"{spec.name}: {spec.show(value)} would be {where} {other.name}, which is {theirs}; "
+                f"{what} {other.name} first"
+            )
+
+    def _pairs(self) -> Iterator[tuple[OptionSpec, OptionSpec]]:
+        """Options of which the first may not be above the second."""
+        for spec in self.specs.values():
+            if spec.at_most:
+                yield spec, self.specs[spec.at_most]
 
     def _check(self, name: str, version: int | None) -> None:
         if version is not None and version != self.version(name):
@@ -204,7 +229,13 @@ class Options:
             try:
                 values[name] = spec.parse(text)
             except BadRequest as wrong:
-                problems.append(str(wrong))
+                problems.append(f"{wrong}; the default holds")
+        # Nodes that set one each at the same moment. Who uses them takes what lies between.
+        problems += [
+            f"{low.name}: {low.show(values[low.name])} is above {high.name}, {high.show(values[high.name])}"
+            for low, high in self._pairs()
+            if values[low.name] > values[high.name]  # type: ignore[operator]
+        ]
         self.problems = problems
         self._versions = {name: version for name, (_, version) in found.items() if name in self.specs}
         self._take(values)

@@ -28,12 +28,12 @@ CONTRACTS = {
     "option_spec",
     "options",
     "settings",
+    "targets",
 }
 
 #: Protocol and policy: no Twisted, no clock, no socket. A trailing dot means everything below.
 PURE = (
     "sip.",
-    "guard.addresses",
     "guard.bans",
     "guard.counts",
     "guard.filter",

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
-from mizu.guard.addresses import Target, network_of
 from mizu.guard.table import AddressTable
+from mizu.targets import Target, network_of
 
 GUARD = "guard"  #: who bans when no operator does
 

@@ -6,17 +6,14 @@ from math import inf
 from typing import TypeVar
 
 from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
-from mizu.guard.addresses import Target, parse_target
 from mizu.guard.bans import Ban
 from mizu.guard.doorman import Doorman, record_of
 from mizu.guard.watch import Failures
 from mizu.interfaces import IClock
 from mizu.model import BanRecord, TrustedAddress
+from mizu.targets import Target, parse_target, refuse_too_wide
 
 T = TypeVar("T")
-
-#: Widest network that one ban may have, bits: more is a slip of the finger.
-WIDEST = {4: 8, 6: 16}
 
 
 class Desk:
@@ -164,11 +161,3 @@ def _keeps_out(target: Target, address: Target) -> bool:
 
 def _is_port_of(target: Target, address: Target) -> bool:
     return bool(target.port) and address.is_address and target.host == address.host
-
-
-def refuse_too_wide(target: Target) -> None:
-    """:raise BadRequest: more addresses than one ban may have."""
-    bits = WIDEST[target.version]
-    most = 1 << ((32 if target.version == 4 else 128) - bits)
-    if target.last - target.first >= most:
-        raise BadRequest(f"{target.text} is wider than a /{bits}; give its parts when that is meant")

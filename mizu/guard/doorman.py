@@ -15,7 +15,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mizu.errors import BadRequest, StoreBusy
-from mizu.guard.addresses import Target, normal_host, parse_target
 from mizu.guard.bans import GUARD, Ban, BanList
 from mizu.guard.filter import Gate
 from mizu.guard.known import KnownHosts
@@ -25,6 +24,7 @@ from mizu.guard.watch import Offence, Verdict, Watch
 from mizu.interfaces import IBanExport, IClock, IWhiteListExport
 from mizu.model import BanRecord, TrustedAddress
 from mizu.options import Options
+from mizu.targets import Target, normal_host, parse_target
 
 if TYPE_CHECKING:
     from mizu.sip.flow import Flow
@@ -253,13 +253,7 @@ class Doorman:
             self._gate.limit_rate(self.rules.rate, self.rules.known_factor)
 
     def _targets(self, option: str) -> list[Target]:
-        found = []
-        for text in self._options.get(option):
-            try:
-                found.append(parse_target(text))
-            except BadRequest as wrong:
-                _log.warn("option {option}: {wrong}", option=option, wrong=wrong)
-        return found
+        return [parse_target(text) for text in self._options.get(option)]
 
     def _fill_trusted(self) -> None:
         self.trusted.clear()

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from mizu.errors import BadRequest
-from mizu.guard.addresses import Target, network_of, target_of
+from mizu.targets import Target, network_of, target_of
 
 _SWEEP = 500  # entries looked at a second
 

@@ -2,7 +2,7 @@
 
 from socket import AF_INET, AF_INET6, inet_pton
 
-from mizu.guard.addresses import Target
+from mizu.targets import Target
 
 
 class AddressTable:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mizu.guard.addresses import Target, target_of
 from mizu.guard.counts import WindowCounts
 from mizu.guard.rules import Rules
+from mizu.targets import Target, target_of
 
 USERNAME_MAX_CHARACTERS = 255
 

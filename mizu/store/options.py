@@ -109,7 +109,7 @@ class OptionFollower:
         finally:
             self._waiting, self._pause = False, None
         for problem in self._options.problems:
-            _log.warn("a stored option cannot be used, its default holds: {problem}", problem=problem)
+            _log.warn("stored options: {problem}", problem=problem)
 
     def _failed(self, failure: Failure) -> None:
         if not self._stopped:

@@ -17,6 +17,9 @@ SPECS = {
         OptionSpec("colour", "choice", "red", "Which.", choices={"red": "warm", "blue": "cold"}),
         OptionSpec("agents", "list", ("a", "b"), "Words."),
         OptionSpec("greeting", "text", "", "Said first."),
+        OptionSpec("hosts", "addresses", ("127.0.0.1",), "Where from."),
+        OptionSpec("short", "int", 10, "Least.", unit="s", at_most="long"),
+        OptionSpec("long", "int", 20, "Most.", unit="s"),
     )
 }
 
@@ -84,6 +87,12 @@ def test_every_option_explains_itself(spec):
         ("agents", "x, y ,,z", ("x", "y", "z")),
         ("agents", "", ()),
         ("greeting", "Grüezi", "Grüezi"),
+        (
+            "hosts",
+            "10.0.0.7/8, ::ffff:192.0.2.1, 192.0.2.4-192.0.2.7",
+            ("10.0.0.0/8", "192.0.2.1", "192.0.2.4/30"),
+        ),
+        ("hosts", "", ()),
     ],
 )
 def test_texts_and_values(name, text, value):
@@ -111,6 +120,11 @@ def test_texts_and_values(name, text, value):
         ("greeting", "a\x1bb", "no control characters"),
         ("greeting", "x" * 4001, "at most 4000 characters"),
         ("agents", ",".join(["x"] * 1001), "words with commas"),
+        ("hosts", "junk", "hosts: 'junk': want an address, a network such as"),
+        ("hosts", "10.0.0.0/8, foo", "hosts: 'foo': want an address"),
+        ("hosts", "192.0.2.1:5060", "without ports"),
+        ("hosts", "0.0.0.0/0", "wider than a /8"),
+        ("hosts", ",".join(["::"] * 1001), "addresses, networks or ranges"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_would_be_right(name, text, complaint):
@@ -118,6 +132,63 @@ def test_a_wrong_value_is_refused_with_what_would_be_right(name, text, complaint
     with pytest.raises(BadRequest) as caught:
         SPECS[name].parse(text)
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", OPTIONS.values(), ids=str)
+def test_every_number_has_a_unit(spec):
+    """``options`` says of what there are so many; of a number that stands for a meaning it lists these."""
+    if spec.kind in ("int", "float", "duration") and not spec.choices:
+        assert spec.measured_in()
+
+
+@pytest.mark.parametrize("spec", [spec for spec in OPTIONS.values() if spec.at_most], ids=str)
+def test_defaults_go_together(spec):
+    """So that whatever somebody set can be reset."""
+    assert spec.default <= OPTIONS[spec.at_most].default
+    assert spec.kind == OPTIONS[spec.at_most].kind
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("guardwhitelist", "junk"),
+        ("guardpeers", "10.0.0.0/8, foo"),
+        ("guardwhitelist", "0.0.0.0/0"),
+        ("guardscanners", "sipvicious, a"),
+        ("upperexpiremin", "5000"),
+        ("upperexpire", "2h"),
+        ("upperexpiremax", "60s"),
+        ("guardaddressban", "2d"),
+        ("guardbanmost", "60s"),
+    ],
+)
+async def test_what_would_not_work_is_refused(name, text):
+    """A slip in an address would leave somebody unprotected, one in a bound would change what others mean."""
+    options = Options()
+    with pytest.raises(BadRequest, match=name):
+        await options.set(name, text)
+    assert options.get(name) == OPTIONS[name].default
+
+
+async def test_an_option_stays_on_its_side_of_another():
+    """The complaint names the one that is in the way; in the other order both are accepted."""
+    options = options_over(Kept())
+    with pytest.raises(BadRequest) as caught:
+        await options.set("short", "30")
+    assert str(caught.value) == "short: 30 would be above long, which is 20; raise long first"
+    await options.set("long", "40")
+    await options.set("short", "30")
+    with pytest.raises(BadRequest, match="long: 20 would be below short, which is 30; lower short first"):
+        await options.reset("long")
+    assert (options.get("short"), options.get("long")) == (30, 40)
+
+
+async def test_values_that_two_nodes_set_at_once_are_told():
+    """Each was right when it was set; who uses them takes what lies between."""
+    options = options_over(Kept(short="50", long="40"))
+    await options.reload()
+    assert options.problems == ["short: 50 is above long, 40"]
+    assert (options.get("short"), options.get("long")) == (50, 40)
 
 
 def test_defaults_hold_until_something_is_set():
@@ -166,7 +237,7 @@ async def test_a_reload_takes_what_others_set():
     options.subscribe(told.append)
     await options.reload()
     assert (options.get("depth"), options.get("mode"), told) == (20, 1, ["depth"])
-    assert options.problems == ["mode: want one of 0 (off), 1 (normal), got '7'"]
+    assert options.problems == ["mode: want one of 0 (off), 1 (normal), got '7'; the default holds"]
     store.texts.clear()
     await options.reload()
     assert (options.get("depth"), options.problems, options.is_set("depth")) == (10, [], False)

@@ -2,8 +2,8 @@
 
 from math import inf
 
-from mizu.guard.addresses import parse_target
 from mizu.guard.bans import GUARD, Ban, BanList
+from mizu.targets import parse_target
 
 
 def ban(text: str, until_s: float = 100.0, by: str = GUARD, times: int = 1, *, proven: bool = True) -> Ban:

@@ -1,7 +1,7 @@
 """Addresses where somebody was authenticated."""
 
-from mizu.guard.addresses import parse_target
 from mizu.guard.known import KnownHosts
+from mizu.targets import parse_target
 
 
 def test_an_address_is_known_for_its_time() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from mizu.guard.addresses import Target, parse_target
 from mizu.guard.table import AddressTable
+from mizu.targets import Target, parse_target
 
 V4 = st.integers(0xC0000200, 0xC00002FF)  # crowded, so that things overlap
 V6 = st.integers(0x20010DB8 << 96, (0x20010DB8 << 96) + 300)

@@ -13,6 +13,9 @@ from mizu.errors import BadRequest
 _MAPPED = 0xFFFF << 32
 _BITS = {4: 32, 6: 128}
 
+#: Widest network that one ban or one entry of the white list may have, bits: more is a slip of the finger.
+WIDEST = {4: 8, 6: 16}
+
 
 def normal_host(host: str) -> str:
     """A numeric address in the one spelling that tables use: no scope, no mapped IPv4. Else unchanged."""
@@ -129,6 +132,13 @@ def target_of(host: str, port: int = 0) -> Target:
     if port:
         return Target(one.version, one.first, one.last, port)
     return one if one.version == 4 else network_of(one, 64)
+
+
+def refuse_too_wide(target: Target) -> None:
+    """:raise BadRequest: more addresses than one ban may have."""
+    bits = WIDEST[target.version]
+    if target.last - target.first >= 1 << (_BITS[target.version] - bits):
+        raise BadRequest(f"{target.text} is wider than a /{bits}; give its parts when that is meant")
 
 
 def network_of(target: Target, prefix: int) -> Target:

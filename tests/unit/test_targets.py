@@ -3,7 +3,7 @@
 import pytest
 
 from mizu.errors import BadRequest
-from mizu.guard.addresses import network_of, normal_host, parse_target, target_of
+from mizu.targets import network_of, normal_host, parse_target, target_of
 
 
 @pytest.mark.parametrize(
