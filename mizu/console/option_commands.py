@@ -1,5 +1,6 @@
 """``options``, ``options get``, ``options set``, ``options reset``."""
 
+from difflib import get_close_matches
 from typing import Any
 
 from mizu.console.arguments import Argument, Kind, choice
@@ -8,9 +9,9 @@ from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
 from mizu.console.versions import version_argument, version_of
-from mizu.errors import BadRequest
+from mizu.errors import BadRequest, NotFound
 from mizu.model import Change
-from mizu.options import TEXT_MAX_CHARACTERS, Options, OptionSpec
+from mizu.options import LIST_MAX_ITEMS, TEXT_MAX_CHARACTERS, Options, OptionSpec
 
 VALUE_SHOWN_CHARACTERS = 40  #: in the list; 'options get' shows all
 
@@ -30,6 +31,7 @@ VALUE = Kind(
             {"type": "string", "maxLength": TEXT_MAX_CHARACTERS},
             {"type": "number"},
             {"type": "boolean"},
+            {"type": "array", "items": {"type": "string"}, "maxItems": LIST_MAX_ITEMS},
         ]
     },
 )
@@ -49,10 +51,11 @@ def shown(options: Options, spec: OptionSpec) -> dict[str, Any]:
         "is_set": options.is_set(spec.name),
         "version": options.version(spec.name),
         "type": spec.kind,
-        "unit": "seconds" if spec.kind == "duration" else spec.unit,
+        "unit": spec.measured_in(),
         "wanted": spec.wanted(),
         "least": spec.least,
         "most": spec.most,
+        "at_most": spec.at_most,
         "choices": [{"value": key, "meaning": meaning} for key, meaning in spec.choices.items()],
         "meaning": spec.meaning,
         "group": spec.group,
@@ -119,6 +122,12 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
     )
 
 
+def _unknown(options: Options, prefix: str) -> NotFound:
+    near = get_close_matches(prefix, {*options.specs, *(spec.group for spec in options)}, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "; 'options' lists them all"
+    return NotFound(f"no option and no group begins with {prefix[:60]!r}{hint}")
+
+
 def _order(spec: OptionSpec) -> tuple[str, str]:
     return spec.group, spec.name
 
@@ -132,6 +141,8 @@ class _OptionCommands:
         specs = [
             spec for spec in self._options if spec.name.startswith(prefix) or spec.group.startswith(prefix)
         ]
+        if not specs:
+            raise _unknown(self._options, prefix)
         if call.text("only") == "set":
             specs = [spec for spec in specs if self._options.is_set(spec.name)]
         some, following = cut(specs, _order, call.number("limit"), call.text("after"))
@@ -141,7 +152,7 @@ class _OptionCommands:
                 _cut(spec.show(self._options.get(spec.name))),
                 _cut(spec.show(spec.default)) if self._options.is_set(spec.name) else "",
                 spec.kind,
-                spec.unit,
+                spec.measured_in(),
                 spec.group,
             )
             for spec in some
@@ -205,7 +216,8 @@ class _OptionCommands:
             ("value", facts["text"] + ("" if facts["is_set"] else "   (the default)")),
             ("default", facts["default_text"]),
             ("type", f"{spec.kind}: {spec.wanted()}"),
-            ("unit", spec.unit),
+            ("at most", spec.at_most),
+            ("unit", spec.measured_in()),
             ("group", spec.group),
             ("version", str(facts["version"]) if facts["is_set"] else "0, not set"),
             ("name of", "the original" if spec.source == "original" else "ours"),

@@ -157,10 +157,21 @@ def _json_word(argument: Argument, value: Any) -> str:
     """The word that an operator would have typed."""
     if isinstance(value, str):
         return value
-    numeric = argument.kind.schema.get("type") in ("integer", "number") or "oneOf" in argument.kind.schema
-    if numeric and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(int(value)) if float(value).is_integer() else str(value)
-    raise _wrong_type(argument, "a whole number" if numeric else "text")
+    schema = argument.kind.schema
+    types = {one.get("type") for one in schema.get("oneOf", (schema,))}
+    if isinstance(value, bool):
+        if "boolean" in types:
+            return "true" if value else "false"
+    elif isinstance(value, int | float):
+        if types & {"integer", "number"}:
+            return str(int(value)) if float(value).is_integer() else str(value)
+    elif isinstance(value, list) and "array" in types:
+        if all(isinstance(one, str) and "," not in one for one in value):
+            return ",".join(value)
+        raise _wrong_type(argument, "in a list only texts without commas")
+    if "array" in types:
+        raise _wrong_type(argument, "text, a number, true, false or a list of texts")
+    raise _wrong_type(argument, "a whole number" if types & {"integer", "number"} else "text")
 
 
 def _plain(argument: Argument, value: Any) -> str:
