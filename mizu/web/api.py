@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from mizu.accounts.bulk import file_name
 from mizu.console.arguments import FLAG
 from mizu.console.table import Command
 from mizu.console.versions import VERSION
@@ -135,7 +134,7 @@ async def _arguments_of_file(request: HttpRequest, route: ApiRoute, command: Com
     await upload.admitted
     members = route.members(command)
     values = {name: _of_query(members.get(name), text) for name, text in _query(request).items()}
-    name = file_name(values.pop(route.upload, ""))  # the body is the file; this is what it is called
+    name = values.pop(route.upload, "")  # what it is called; the command makes that presentable
     given: dict[str, Any] = {}
     _take(given, route, members, values)
     return {**given, route.upload: f"{upload.name}:{name}"}
