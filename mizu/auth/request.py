@@ -101,7 +101,7 @@ class Authorizer:
     :param on_accept: told of each request let in (flow, username).
     :param on_challenge: told of each challenge that answers no failed login.
     :param may_log_in: whether a password may be checked now (flow, username); if not, the challenge is
-        repeated.
+        repeated, and that is counted by whoever says so.
     """
 
     log = Logger()
@@ -254,7 +254,7 @@ class Authorizer:
             return Refused(403, "Digest URI Differs", (), "uri_mismatch")
         if self._in_turn is not request:  # asked once for a request that is decided in two steps
             if not self._may_log_in(flow, credentials.username):
-                return self._challenge(request, flow, stale=True)
+                return self._fresh_challenge(request, flow, stale=True)
             self._in_turn = request
         entry = self._cached(credentials, flow)
         if entry is None or entry.fresh_until_s < self._clock.mono_s():

@@ -112,7 +112,7 @@ class Doorman:
     def may_log_in(self, flow: "Flow", username: str) -> bool:
         """
         May a password be checked now? Not while the account's is being guessed, but for one now and then,
-        and for the phones that are registered.
+        and for the phones that are registered. One that may not counts as a wrong one of its sender.
         """
         now_s = self._clock.mono_s()
         watch = self.watch
@@ -121,8 +121,10 @@ class Doorman:
         if watch.may_try(username, now_s):
             return True
         self.slowed += 1
-        # He has a nonce that was sent there, so it is no ban in doubt, which he would come through for ever.
-        self._note(Offence.UNANSWERED, flow, proven=True)
+        # He answers a challenge that was sent to him, so the address is real. Right or wrong counts as wrong:
+        # if a right one did not, who is not banned after some guesses would know that it was among them.
+        self.watch.answered(normal_host(flow.remote[0]))
+        self._note(Offence.WRONG_PASSWORD, flow, proven=True)
         return False
 
     def is_known(self, flow: "Flow") -> bool:

@@ -364,28 +364,15 @@ class Steps:
         self.backend = StoreBackend(accounts, feed=self.feed)
         self.at = Setting(self, clock=clock, may_log_in=self.may_log_in)
         self._monkeypatch = monkeypatch
+        rest = ("", None, None, None, None, None, [], None)  # no owners, limits or groups
         self.rows = [
-            (
-                1,
-                name,
-                0,
-                enabled,
-                None,
-                4,
-                True,
-                "",
-                "",
-                1,
-                False,
-                False,
-                1,
-                all_ha1(name, "secret")["MD5"],
-                None,
-            )
+            (1, name, 0, enabled, None, 4, True, "", "", 1, False, False, 1, 0, *rest, ha1, None)
             for name, enabled in (("alice", True), ("carol", False))
+            for ha1 in (all_ha1(name, "secret")["MD5"],)
         ]
+        zeros = ("0" * 32, "0" * 64)
         self.rows.append(
-            (0, "nobody", 0, False, None, 4, False, "", "", 0, False, False, 0, "0" * 32, "0" * 64)
+            (0, "nobody", 0, False, None, 4, False, "", "", 0, False, False, 0, 0, *rest, *zeros)
         )
 
     def query(self, sql: str, params: Any = None) -> Deferred[list[tuple[Any, ...]]]:
@@ -722,6 +709,26 @@ def test_an_account_that_is_being_guessed_is_not_checked_out_of_turn() -> None:
     assert isinstance(refused, Challenge)
     assert refused.stale
     assert isinstance(at.log_in(), Accepted)
+
+
+@pytest.mark.parametrize("username", ["alice", "carol", "nobody"])
+def test_C6_out_of_turn_nothing_is_looked_up_for_anybody(username: str) -> None:
+    """A name that exists, one that is disabled and one of nobody: the same answer, no backend, no failure."""
+    accounts = FakeAccountStore("alice")
+    accounts.set("carol", "secret", enabled=False)
+    challenged: list[str] = []
+    at = Setting(
+        StoreBackend(accounts),
+        may_log_in=lambda flow, username: False,
+        on_challenge=lambda flow: challenged.append(flow.remote[0]),
+    )
+    for password in ("secret", "wrong"):
+        decision = at.log_in(username=username, password=password)
+        assert isinstance(decision, Challenge)
+        assert decision.stale
+    assert accounts.asked == []
+    assert at.failures == []
+    assert len(challenged) == 2, "the first request of each; the guard counts what it turns down itself"
 
 
 def test_the_guard_hears_who_was_let_in() -> None:

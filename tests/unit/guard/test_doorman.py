@@ -178,21 +178,69 @@ def test_C7_a_name_that_does_not_exist_is_slowed_down_alike(post: Post) -> None:
     assert tries.count(True) == 1
 
 
-def test_who_goes_on_guessing_a_slowed_account_is_banned_for_certain(post: Post) -> None:
+def guess(post: Post, host: str, times: int, port: int = 5060, username: str = "alice") -> None:
+    """Each guess: a challenge that is answered, checked when it has its turn. Silence once banned."""
+    flow = Flow(host, port)
+    for _ in range(times):
+        if flow.remote in post.door.bans.agents or host in post.door.bans.addresses:
+            return
+        post.door.challenged(flow)  # type: ignore[arg-type]
+        if post.door.may_log_in(flow, username):  # type: ignore[arg-type]
+            post.door.login_failed(flow, username, "wrong_password")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("username", ["alice", "nobody"])
+def test_C7_guesses_that_are_not_checked_any_more_count_as_wrong_ones(post: Post, username: str) -> None:
     """
-    His guesses are not checked any more, and cannot be wrong; but he answers challenges that were sent to
-    him, so the ban is none in doubt, which he would come through with the next answer.
+    The slow-down of an account protects nobody who guesses: from each address, whether it came first or last,
+    whether the account exists or not, five guesses ban the user agent, for certain and ever longer.
     """
+    guessers = [f"198.51.{number}.7" for number in range(7)]
+    for host in guessers:
+        guess(post, host, 24, username=username)
+    assert post.banned == {f"{host}:5060": 300 for host in guessers}
+    assert {ban.reason for ban, proven in post.desk.list_bans() if proven} == {"wrong password"}
+    post.pass_time(301)
+    for host in guessers:
+        guess(post, host, 5, username=username)
+    assert post.banned == {f"{host}:5060": 600 for host in guessers}
+
+
+def test_C7_guesses_that_are_not_checked_ban_addresses_and_their_network(post: Post) -> None:
+    """From ever new ports, as wrong passwords do; five addresses take their /24 with them."""
+    for number in range(1, 8):
+        for port in range(6000, 6020):
+            guess(post, f"198.51.100.{number}", 1, port)
+    assert post.banned["198.51.100.3"] == 600
+    assert post.banned["198.51.100.0/24"] == 600
+    assert {ban.reason for ban, _ in post.desk.list_bans("198.51.100.3")} >= {"wrong password"}
+
+
+def test_C7_a_right_password_out_of_turn_is_no_sign(post: Post) -> None:
+    """It is not checked, so that whether a ban comes tells nothing; it answers its challenge."""
+    post.spread("192.0.2.1", 19)
     for host in range(1, 6):
-        post.fail(f"192.0.{host}.1", 4)
-    guesser = Flow("198.51.100.7")
-    for _ in range(19):
-        post.door.challenged(guesser)  # type: ignore[arg-type]
-        post.door.may_log_in(guesser, "alice")  # type: ignore[arg-type]
-    assert post.banned == {}
-    for _ in range(2):
-        post.door.may_log_in(guesser, "alice")  # type: ignore[arg-type]
-    assert post.banned == {"198.51.100.7": 600}
+        post.fail(f"192.0.{host}.9", 4)
+    assert post.door.may_log_in(Flow("203.0.113.1"), "alice")  # type: ignore[arg-type]
+    flow = Flow("203.0.113.9")
+    for _ in range(4):
+        post.door.challenged(flow)  # type: ignore[arg-type]
+        assert not post.door.may_log_in(flow, "alice")  # type: ignore[arg-type]
+    counted = {(row.what, row.who): row.count for row in post.desk.list_failures()}
+    assert counted["agent", "203.0.113.9:5060"] == 4
+    assert counted["address", "203.0.113.9"] == 4
+
+
+def test_C7_phones_of_the_owner_are_not_counted_while_others_guess(post: Post) -> None:
+    """A registered phone is checked always; where somebody was authenticated, bans take ten times as many."""
+    post.registered.add(("alice", "192.0.2.1"))
+    home, flat = Flow("192.0.2.1"), Flow("192.0.2.2")
+    post.door.accepted(flat, "bob")  # type: ignore[arg-type]
+    for number in range(10):
+        guess(post, f"198.51.{number}.7", 5)
+    assert all(post.door.may_log_in(home, "alice") for _ in range(100))  # type: ignore[arg-type]
+    assert not any(post.door.may_log_in(flat, "alice") for _ in range(49))  # type: ignore[arg-type]
+    assert not any(target.startswith("192.0.2.") for target in post.banned)
 
 
 def test_credentials_for_another_uri_count_like_wrong_ones(post: Post) -> None:
