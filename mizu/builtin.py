@@ -10,6 +10,7 @@ from mizu.auth.rules import RuleIndex
 from mizu.auth.store_backend import BY_DISPLAY, StoreBackend, StoreBackendSettings
 from mizu.errors import ConfigError
 from mizu.interfaces import IAuthBackend, IRouter
+from mizu.model import Account
 from mizu.routing.echo import EchoRouter, EchoRouterSettings
 from mizu.routing.known import KnownAccounts
 from mizu.routing.local import LocalRouter, LocalRouterSettings
@@ -68,17 +69,23 @@ def check_ip(settings: IpBackendSettings) -> list[str]:
 
 def local_router(settings: LocalRouterSettings, services: "PluginServices") -> IRouter:
     """Phones registered here."""
-    router = LocalRouter(settings, services.accounts, services.clock)
-    services.watch_accounts(router.forget)
+    router = LocalRouter(settings, services.directory, services.clock)
+    services.watch_accounts(router.account_changed)
+    services.watch_numbers(router.number_changed)
     return router
 
 
 def prefix_router(settings: PrefixRouterSettings, services: "PluginServices") -> IRouter:
     """Trunks by called prefix."""
     named = len({trunk.account for trunk in settings.trunk if trunk.account})
-    known = KnownAccounts(services.accounts, services.clock, cache_s=GATEWAY_CACHE_S, cache_max=named)
+
+    async def find(username: str, company_id: int | None) -> Account | None:
+        found = await services.accounts.find(username)
+        return found[0] if found is not None else None
+
+    known = KnownAccounts(find, services.clock, cache_s=GATEWAY_CACHE_S, cache_max=named)
     if named:
-        services.watch_accounts(known.forget)
+        services.watch_accounts(known.account_changed)
     return PrefixRouter(settings, known)
 
 

@@ -136,6 +136,19 @@ class IAccountStore(Interface):
         """:raise NotFound: there is no such account. :raise Conflict: something still points at it."""
 
 
+class IDirectory(Interface):
+    """Whom a number reaches."""
+
+    def called(number: str, company_id: int | None) -> Awaitable[Account | None]:
+        """
+        The account that a called number means: by short number in the company of who calls, by username, by
+        the phone number of the account, by a number allocated to it, whichever comes first (guide 1.5).
+
+        A disabled account is returned with ``enabled`` false. :param number: any text from outside.
+        :param company_id: ``Account.company_id`` of who calls. :raise StoreBusy:
+        """
+
+
 class IAuthRules(Interface):
     """By what accounts are known that need no password, or not only one."""
 

@@ -192,6 +192,7 @@ class Account:
     version: int = 0  #: grows with every change of the row
     calling_circle: int = 0  #: users call each other only inside the same one
     tech_prefix: str = ""  #: its called numbers begin so, because it is known by that
+    company_id: int | None = None  #: whose short numbers it may dial: of its company, itself if it is one
     owners: tuple[int, ...] = ()  #: its owner, the owner of that one, ..., upward
     groups: frozenset[int] = frozenset()  #: that it or one of its owners is in
     limits: tuple[Limits, ...] = ()  #: of itself and its owners, upward; only of those that limit anything

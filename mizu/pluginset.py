@@ -34,6 +34,7 @@ from mizu.interfaces import (
     IBanExport,
     IBanExportFactory,
     IClock,
+    IDirectory,
     IRouter,
     IRouterFactory,
 )
@@ -61,6 +62,7 @@ class PluginServices:
 
     clock: IClock
     accounts: IAccountStore
+    directory: IDirectory  #: whom a called number means
     find_bindings: Callable[[str], Sequence[Binding]]  #: live bindings of an address of record, best first
     realm: str  #: the digest realm that HA1s are made for
     media: MediaConfig
@@ -68,6 +70,8 @@ class PluginServices:
     log: Logger
     #: takes a function that is called with the username of each account that changes; ``None``: any may have
     watch_accounts: Callable[[Callable[[str | None], None]], None] = lambda forget: None
+    #: the same with phone numbers that are given to another account or nobody
+    watch_numbers: Callable[[Callable[[str | None], None]], None] = lambda forget: None
     auth_rules: IAuthRules | None = None  #: by what accounts are known that need no password
     #: the addresses of a domain name, through the server's resolver; empty: none found
     addresses_of: Callable[[str], Awaitable[Sequence[str]]] = no_addresses

@@ -1,11 +1,11 @@
-"""Calls to our own users: the called number is an account's username."""
+"""Calls to our own users: the called number is one of an account."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zope.interface import implementer
 
-from mizu.interfaces import IAccountStore, IClock, IKnowsAtOnce, IRouter
+from mizu.interfaces import IClock, IDirectory, IKnowsAtOnce, IRouter
 from mizu.model import Account, CallRequest, Route
 from mizu.routing.known import KnownAccounts
 from mizu.settings import setting
@@ -23,24 +23,28 @@ class LocalRouterSettings:
 @implementer(IRouter, IKnowsAtOnce)
 class LocalRouter:
     """
-    Knows the numbers that are usernames of enabled accounts. Whether a phone is registered is found out when
-    it is rung: a known user without one is 480, not 404.
+    Knows the numbers of enabled accounts: usernames, phone numbers, numbers allocated to them, and short
+    numbers for callers of the same company. Whether a phone is registered is found out when it is rung: a
+    known user without one is 480, not 404.
 
-    Answers are remembered and dropped by :meth:`forget`.
+    Answers are remembered and dropped by :meth:`account_changed` and :meth:`number_changed`.
     """
 
-    def __init__(self, settings: LocalRouterSettings, accounts: IAccountStore, clock: IClock) -> None:
+    def __init__(self, settings: LocalRouterSettings, directory: IDirectory, clock: IClock) -> None:
         self._ring_timeout_s = settings.ring_timeout_s
-        self._known = KnownAccounts(accounts, clock, cache_s=settings.cache_s, cache_max=settings.cache_max)
-        self.forget = self._known.forget
+        self._known = KnownAccounts(
+            directory.called, clock, cache_s=settings.cache_s, cache_max=settings.cache_max
+        )
+        self.account_changed = self._known.account_changed
+        self.number_changed = self._known.number_changed
 
     async def find_routes(self, call: CallRequest) -> Sequence[Route]:
         """See :class:`mizu.interfaces.IRouter`."""
-        return self._routes(await self._known.find(call.called_number))
+        return self._routes(await self._known.find(call.called_number, call.caller.company_id))
 
     def routes_now(self, call: CallRequest) -> Sequence[Route] | None:
         """See :class:`mizu.interfaces.IKnowsAtOnce`."""
-        known = self._known.now(call.called_number)
+        known = self._known.now(call.called_number, call.caller.company_id)
         return self._routes(known[0]) if known is not None else None
 
     def _routes(self, account: Account | None) -> Sequence[Route]:

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from mizu.accounts.limits import limits_of
 from mizu.errors import BadRequest, Conflict, MizuError, NotFound, StoreBusy
-from mizu.interfaces import IAccountStore
+from mizu.interfaces import IAccountStore, IDirectory
 from mizu.model import Account, AccountType, AuthType, Limits
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS, USERNAME_MAX, check_username, columns_of
@@ -31,7 +31,8 @@ _REST = f"""CASE WHEN a.auth_type IN ({int(AuthType.TECH_PREFIX)}, {int(AuthType
  THEN a.tech_prefix ELSE '' END, a.limits, p.limits, g.id, g.limits,
  CASE WHEN g.parent_id IS NOT NULL THEN account_above(g.parent_id) END,
  ARRAY(SELECT m.group_id FROM account_group_member m
-  WHERE m.account_id IN (coalesce(a.id, 0), coalesce(p.id, 0), coalesce(g.id, 0)))"""
+  WHERE m.account_id IN (coalesce(a.id, 0), coalesce(p.id, 0), coalesce(g.id, 0))),
+ CASE WHEN a.is_company THEN a.id ELSE a.company_id END"""
 _COLUMNS = f"""a.id, a.username, a.type, {_ENABLED}, a.parent_id, a.auth_type, a.can_dial, a.display_name,
  a.caller_number, a.max_contacts, a.trusted_identity, a.fix_nat, a.version, a.calling_circle, {_REST}"""
 #: For a look-up. In the place of an account that does not exist there is one with id 0, as much to make, to
@@ -46,7 +47,14 @@ _FOUND = f"""coalesce(a.id, 0), w.username, coalesce(a.type, 0), coalesce({_ENAB
 PREPARE = (
     f"""PREPARE account_find (text[]) AS
 SELECT {_FOUND} FROM unnest($1) w (username) LEFT JOIN account a ON a.username = w.username {_OWNERS}""",
+    f"""PREPARE account_called (text, text, bigint) AS
+SELECT {_COLUMNS} FROM account a {_OWNERS} WHERE a.id = coalesce(
+ (SELECT id FROM account WHERE company_id = $3 AND short_number = $1 AND short_number <> ''),
+ (SELECT id FROM account WHERE username = $1),
+ (SELECT id FROM account WHERE phone_number = $2 AND phone_number <> ''),
+ (SELECT account_id FROM phone_number WHERE number = $2))""",
 )
+_CALLED = "EXECUTE account_called (%s, %s, %s)"
 _FIND = "EXECUTE account_find (%s)"
 _LIST = f"""SELECT {_COLUMNS} FROM account a {_OWNERS} WHERE a.username LIKE %(pattern)s
  AND a.username > %(after)s ORDER BY a.username LIMIT %(limit)s"""
@@ -92,16 +100,17 @@ def account_of(row: Sequence[Any]) -> Account:
         version=row[12],
         calling_circle=row[13],
         tech_prefix=row[14],
+        company_id=row[21],
         owners=owners,
         groups=groups,
         limits=limits,
     )
 
 
-@implementer(IAccountStore)
+@implementer(IAccountStore, IDirectory)
 class PostgresAccountStore:
     """
-    See :class:`~mizu.interfaces.IAccountStore`.
+    See :class:`~mizu.interfaces.IAccountStore` and :class:`~mizu.interfaces.IDirectory`.
 
     :param pool: for look-ups of call control.
     :param reports: for lists and changes, so that they cannot starve the look-ups.
@@ -192,6 +201,13 @@ class PostgresAccountStore:
         query = self._pool.query(_FIND, (texts(names),))
         query.addBoth(landed).addCallback(deliver).addErrback(refuse)
 
+    def called(self, number: str, company_id: int | None) -> Deferred[Account | None]:
+        """See the interface."""
+        if not number or not storable(number) or len(number) > USERNAME_MAX:
+            return succeed(None)
+        query = self._pool.query(_CALLED, (number, number.removeprefix("+"), company_id))
+        return query.addCallback(lambda rows: account_of(rows[0]) if rows else None)
+
     def list(self, prefix: str, limit: int, after: str) -> Deferred[Sequence[Account]]:
         """See the interface."""
         if not storable(prefix) or not storable(after):
@@ -274,6 +290,7 @@ _REFUSALS: Mapping[str, MizuError] = {
     "account_billing_account_id_fkey": Conflict("it still pays for other accounts"),
     "account_group_owner_id_fkey": Conflict("it still owns groups"),
     "account_username_key": Conflict("there is an account of that username already"),
+    "account_username": BadRequest("no account may have that username"),
     "account_phone_number": Conflict("another account has that phone_number"),
     "account_short_number": Conflict("another account of the company has that short_number"),
     "account_short_number_company": BadRequest("a short_number needs a company_id"),

@@ -43,9 +43,11 @@ def _no_http() -> Any:
 
 def plugin_services(**changes: Any) -> PluginServices:
     """Services made of fakes; ``changes`` replaces fields of :class:`~mizu.pluginset.PluginServices`."""
+    accounts = FakeAccountStore("alice", "bob")
     services = PluginServices(
         clock=FakeClock(),
-        accounts=FakeAccountStore("alice", "bob"),
+        accounts=accounts,
+        directory=accounts,
         find_bindings=lambda aor: (),
         realm="mizu",
         media=MediaConfig(),

@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from mizu.accounts.limits import limits_of
+from mizu.accounts.usernames import check_username
 from mizu.errors import CallRefused, Conflict, MizuError, NotFound, StoreBusy
-from mizu.interfaces import IAccountStore, ICallStore, IClock, ILocationStore
+from mizu.interfaces import IAccountStore, ICallStore, IClock, IDirectory, ILocationStore
 from mizu.model import (
     Account,
     AccountType,
@@ -26,7 +27,7 @@ from mizu.model import (
     ChannelLimit,
     Limits,
 )
-from mizu.store.fields import check_username, columns_of
+from mizu.store.fields import columns_of
 
 T = TypeVar("T")
 Found = tuple[Account, Mapping[str, str]]
@@ -93,13 +94,19 @@ def _done(work: Callable[[], T]) -> Deferred[T]:
         return fail(error)
 
 
-@implementer(IAccountStore)
+def _pair(row: Mapping[str, Any]) -> tuple[object, object]:
+    return row.get("company_id"), row.get("short_number")
+
+
+@implementer(IAccountStore, IDirectory)
 class MemoryAccountStore:
     """Accounts in a dict. ``changed`` is told the username after each change, as the real one notifies."""
 
     def __init__(self, changed: Callable[[str], None] = lambda username: None) -> None:
         self.faults = StoreFaults()
         self.finds = 0  #: how often ``find`` was called
+        self.called_numbers: list[str] = []  #: what ``called`` was asked for
+        self.allocated: dict[str, int] = {}  #: phone numbers and the ids of the accounts that have them
         self._rows: dict[str, dict[str, Any]] = {}
         self._next_id = 1
         self._changed = changed
@@ -114,6 +121,25 @@ class MemoryAccountStore:
                 return None
             secrets = {"MD5": row.get("ha1_md5"), "SHA-256": row.get("ha1_sha256")}
             return self._account(row), {name: value for name, value in secrets.items() if value}
+
+        return self.faults.answer(work)
+
+    def called(self, number: str, company_id: int | None) -> Deferred[Account | None]:
+        """See ``IDirectory``."""
+        self.called_numbers.append(number)
+
+        def work() -> Account | None:
+            rows = self._rows.values()
+            digits = number.removeprefix("+")
+            for found in (
+                (r for r in rows if company_id and _pair(r) == (company_id, number) and number),
+                (r for r in rows if r["username"] == number),
+                (r for r in rows if digits and r.get("phone_number") == digits),
+                (r for r in rows if r["id"] == self.allocated.get(digits)),
+            ):
+                for row in found:
+                    return self._account(row)
+            return None
 
         return self.faults.answer(work)
 
@@ -210,6 +236,8 @@ class MemoryAccountStore:
         known["owners"] = tuple(one["id"] for one in chain[1:])
         limits = (limits_of(one["id"], one) for one in chain)
         known["limits"] = tuple(one for one in limits if one != Limits(one.account_id))
+        if row.get("is_company"):
+            known["company_id"] = row["id"]
         if known.get("auth_type") not in (AuthType.TECH_PREFIX, AuthType.IP_AND_TECH_PREFIX):
             known["tech_prefix"] = ""
         known["type"] = AccountType(known.get("type", 0))

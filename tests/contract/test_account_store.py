@@ -5,7 +5,7 @@ from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
 from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
-from mizu.interfaces import IAccountStore
+from mizu.interfaces import IAccountStore, IDirectory
 from mizu.model import AccountType, Limits
 from mizu.testing.stores import MemoryAccountStore
 
@@ -218,3 +218,36 @@ async def test_a_tech_prefix_is_that_of_who_is_known_by_it(accounts):
     await accounts.add("phone", HA1, {"tech_prefix": "777"})
     assert (await accounts.find("sender"))[0].tech_prefix == "777"
     assert (await accounts.find("phone"))[0].tech_prefix == ""
+
+
+async def test_a_called_number_means_an_account(accounts, request):
+    """By short number in the caller's company, username, phone number, allocated number, in this order."""
+    assert verifyObject(IDirectory, accounts)
+    company = await accounts.add("acme", HA1, {"is_company": True})
+    bob = await accounts.add(
+        "bob", HA1, {"phone_number": "3612345", "short_number": "12", "company_id": company.id}
+    )
+    await accounts.add("12", HA1, {})
+    other = await accounts.add("carol", HA1, {"enabled": False})
+    if isinstance(accounts, MemoryAccountStore):
+        accounts.allocated["3677"] = other.id
+    else:
+        sql = "INSERT INTO phone_number (number, account_id, allocated_at) VALUES ('3677', %s, now())"
+        await request.getfixturevalue("store")._reports.operate(sql, (other.id,))
+
+    async def name(number, company_id=None):
+        found = await accounts.called(number, company_id)
+        return found.username if found is not None else None
+
+    assert (company.company_id, bob.company_id, other.company_id) == (company.id, company.id, None)
+    assert await accounts.called("bob", None) == bob
+    assert [await name(number) for number in ("3612345", "+3612345", "12", "+bob")] == [
+        "bob",
+        "bob",
+        "12",
+        None,
+    ]
+    assert [await name("12", one) for one in (company.id, other.id)] == ["bob", "12"]
+    assert (await accounts.called("+3677", None)).enabled is False
+    for odd in ("", "+", "a\x00b", "\udcff", "x" * 5000, "%"):
+        assert await name(odd, company.id) is None

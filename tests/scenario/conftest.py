@@ -138,7 +138,7 @@ class World:
         """Change an account as an operator would: caches forget it."""
         self._known[name] = result_now(self.accounts.change(name, None, fields))
         self.authorizer.forget(name)
-        self.local.forget(name)
+        self.local.account_changed(name)
 
     # ------------------------------------------------------------ time
 

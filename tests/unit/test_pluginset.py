@@ -84,6 +84,7 @@ def services():
     return pluginset.PluginServices(
         clock=None,  # type: ignore[arg-type]
         accounts=None,  # type: ignore[arg-type]
+        directory=None,  # type: ignore[arg-type]
         find_bindings=lambda aor: (),
         realm="mizu",
         media=MediaConfig(),

@@ -87,7 +87,12 @@ def test_the_same_as_a_naive_scan(prefixes: set[str], number: str) -> None:
 def test_a_trunk_may_be_an_account() -> None:
     """The route names its gateway, looked up once; a gateway that is disabled or gone is not used."""
     store = FakeAccountStore("gw1", "gw2")
-    known = KnownAccounts(store, FakeClock(), cache_s=60.0, cache_max=2)
+
+    async def find(username: str, company_id: int | None) -> Account | None:
+        found = await store.find(username)
+        return found[0] if found is not None else None
+
+    known = KnownAccounts(find, FakeClock(), cache_s=60.0, cache_max=2)
     trunks = [TrunkSettings(name, f"sip:{name}.example", account=name) for name in ("gw1", "gw2")]
     prefixes = [PrefixSettings("00", ["gw1", "gw2"])]
     found = PrefixRouter(PrefixRouterSettings(trunk=trunks, prefix=prefixes), known)
@@ -97,10 +102,10 @@ def test_a_trunk_may_be_an_account() -> None:
     assert [route.party for route in routes_for(found, "002")] == [route.gateway for route in routes]
     assert store.asked == ["gw1", "gw2"]
     store.set("gw1", "x", enabled=False)
-    known.forget("gw1")
+    known.account_changed("gw1")
     assert [route.name for route in result_now(found.find_routes(wanted("001")))] == ["gw2"]
     store.set("gw2", "x", enabled=False)
-    known.forget("gw2")
+    known.account_changed("gw2")
     with pytest.raises(CallRefused) as raised:
         result_now(found.find_routes(wanted("001")))
     assert raised.value.code == "gateway_disabled"

@@ -60,6 +60,7 @@ def row(name: str) -> tuple[Any, ...]:
         None,
         None,
         [],
+        None,
         "ha1" + name,
         None,
     )

@@ -90,5 +90,5 @@ def test_the_local_router_knows_at_once_what_it_has_looked_up() -> None:
     clock.advance(61)
     assert router.routes_now(wanted("bob")) is None
     result_now(router.find_routes(wanted("bob")))
-    router.forget("bob")
+    router.account_changed("bob")
     assert router.routes_now(wanted("bob")) is None
