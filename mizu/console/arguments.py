@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mizu.accounts.usernames import USERNAME_MAX_CHARACTERS, WANTED, is_username
 from mizu.errors import BadRequest
 
 SECRET_MAX_CHARACTERS = 256
 TEXT_MAX_CHARACTERS = 1024
-_USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~!*'()&=$,/-]{0,63}\Z|[+*#][A-Za-z0-9._+#*-]{1,63}\Z")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)?\Z")
 _DURATION_UNIT_S = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -35,8 +35,8 @@ def _text(word: str) -> str:
 
 
 def _account(word: str) -> str:
-    if not _USERNAME.match(word):
-        raise ValueError("an account name: up to 64 letters, digits and . _ + - (no @, blank or colon)")
+    if not is_username(word):
+        raise ValueError(WANTED)
     return word
 
 
@@ -90,7 +90,7 @@ def choice(*words: str) -> Kind:
 
 TEXT = Kind("text", _text, {"type": "string", "maxLength": TEXT_MAX_CHARACTERS})
 ACCOUNT = Kind(
-    "account", _account, {"type": "string", "minLength": 1, "maxLength": 64}
+    "account", _account, {"type": "string", "minLength": 1, "maxLength": USERNAME_MAX_CHARACTERS}
 )  #: a username that a new account may have
 SECRET = Kind("secret", _secret, {"type": "string", "format": "password", "maxLength": SECRET_MAX_CHARACTERS})
 DURATION = Kind(  #: seconds, float

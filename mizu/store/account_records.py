@@ -21,12 +21,13 @@ from mizu.accounts.scope import (
     visible_many,
 )
 from mizu.accounts.sealing import Keys
+from mizu.accounts.usernames import check_username
 from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict, NotFound
 from mizu.model import AuditNote
 from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
-from mizu.store.fields import HA1_COLUMNS, check_username
+from mizu.store.fields import HA1_COLUMNS
 from mizu.store.noted import NotedChanges
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.text import storable

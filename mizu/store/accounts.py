@@ -11,11 +11,12 @@ from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from mizu.accounts.limits import limits_of
+from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, Conflict, MizuError, NotFound, StoreBusy
 from mizu.interfaces import IAccountStore, IDirectory
 from mizu.model import Account, AccountType, AuthType, Limits
 from mizu.store.arrays import texts
-from mizu.store.fields import HA1_COLUMNS, USERNAME_MAX, check_username, columns_of
+from mizu.store.fields import HA1_COLUMNS, USERNAME_MAX, columns_of
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
 

@@ -21,10 +21,10 @@ from mizu.accounts.fields import BY_NAME, REFERENCES
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record, changed_fields
 from mizu.accounts.scope import check_template, may_clone, refused_new, visible
+from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
 from mizu.store.account_records import AccountRecords, insert
-from mizu.store.fields import check_username
 from mizu.store.noted import NotedChanges, Written
 from mizu.store.postgres import BadRow, Link
 

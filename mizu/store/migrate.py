@@ -61,4 +61,7 @@ async def migrate(link: Link) -> int:
             _log.info("changing the database to schema version {version}: {name}", version=version, name=name)
             note = f"INSERT INTO schema_migration (version, name) VALUES ({version}, '{name}')"
             await link.operate(f"{sql};\n{note}")
+            for said in link.notices():
+                if said.startswith("WARNING"):
+                    _log.warn("{name}: {said}", name=name, said=said)
     return known[-1][0]

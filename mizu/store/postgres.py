@@ -288,6 +288,14 @@ class Link:
         """
         return self._watched(self._connection.runOperation, sql, params)
 
+    def notices(self) -> list[str]:
+        """What the server said beside its answers since the last call: warnings and the like, a line each."""
+        connection = self._connection.pollable()
+        said = [text.strip() for text in connection.notices] if connection is not None else []
+        if said:
+            del connection.notices[:]
+        return said
+
     def transact(self, work: Callable[[Cursor], Coroutine[Any, Any, T]]) -> Deferred[T]:
         """Begin, await ``work(cursor)``, commit; roll back when it raises. :raise StoreBusy:"""
         return self._watched(
