@@ -11,7 +11,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from mizu.console.table import PERMISSIONS, CommandTable
 from mizu.console.token_commands import token_sha256
-from mizu.errors import StoreBusy
+from mizu.errors import OutcomeUnknown, StoreBusy
 from mizu.model import Operator, Rights
 from mizu.testing.api import LOCAL_TOKEN, ApiProbe
 from mizu.testing.console import FakeConsole, binding, call_record, live_call
@@ -330,3 +330,18 @@ async def test_the_document_is_open_and_says_what_is_there(api):
     status, value, _ = await api.ask("GET", "/openapi.json", token="")
     assert status == 200
     assert value == DOCUMENT
+
+
+async def test_what_may_have_been_made_is_not_simply_tried_again(api):
+    """503 ``outcome_unknown`` has no ``Retry-After``; no entry says yet what became of it."""
+    rows = len(api.console.audit.rows)
+    anyone = {"if-match": "*"}
+    api.console.accounts.error = OutcomeUnknown("mark")
+    status, value, headers = await api.ask("PATCH", "/accounts/1001", {"max_channels": 1}, headers=anyone)
+    assert (status, value["error"], headers.getRawHeaders("retry-after")) == (503, "outcome_unknown", None)
+    api.check("PATCH", "/accounts/{user}", status, value)
+    assert [(mark, entry.outcome) for mark, entry in api.console.audit.doubts] == [("mark", "store_busy")]
+    assert len(api.console.audit.rows) == rows
+    api.console.accounts.error = StoreBusy("the database is down")
+    status, value, headers = await api.ask("PATCH", "/accounts/1001", {"max_channels": 1}, headers=anyone)
+    assert (status, value["error"], headers.getRawHeaders("retry-after")) == (503, "store_busy", ["5"])
