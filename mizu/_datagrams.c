@@ -355,7 +355,8 @@ PyInit__datagrams(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module != NULL && (PyModule_AddIntConstant(module, "BATCH", BATCH) < 0 ||
+    if (module != NULL && (PyModule_AddObject(module, "MADE_OF", PyLong_FromUnsignedLong(MADE_OF)) < 0 ||
+                           PyModule_AddIntConstant(module, "BATCH", BATCH) < 0 ||
                            PyModule_AddIntConstant(module, "SO_TIMESTAMPNS", SO_TIMESTAMPNS) < 0))
         Py_CLEAR(module);
     return module;

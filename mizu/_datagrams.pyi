@@ -1,5 +1,6 @@
 from typing import Any
 
+MADE_OF: int
 BATCH: int
 SO_TIMESTAMPNS: int  #: as the socket module has others
 

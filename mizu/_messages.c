@@ -2037,5 +2037,8 @@ PyInit__messages(void)
     fill_characters();
     if (intern_all() < 0)
         return NULL;
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL && PyModule_AddObject(module, "MADE_OF", PyLong_FromUnsignedLong(MADE_OF)) < 0)
+        Py_CLEAR(module);
+    return module;
 }

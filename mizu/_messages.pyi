@@ -4,6 +4,8 @@ from mizu.sip.digest import Credentials
 from mizu.sip.headers import CSeq, NameAddr, Via
 from mizu.sip.message import Field, Request, Response
 
+MADE_OF: int
+
 def address(value: str, /) -> NameAddr | None: ...
 def answer(
     request: Request,
