@@ -35,9 +35,9 @@ def password_of(index: int) -> str:
     return f"pw{index}x"
 
 
-def write_injection(path: Path, count: int) -> Path:
+def write_injection(path: Path, count: int, order: str = "SEQUENTIAL") -> Path:
     """SIPp's file of users: name, domain, right authentication keyword, wrong one."""
-    lines = ["SEQUENTIAL"]
+    lines = [order]
     for index in range(1, count + 1):
         name, key = user_name(index), "[authentication username={} password={}]"
         right, wrong = key.format(name, password_of(index)), key.format(name, "wrong")
@@ -125,18 +125,20 @@ class MizuPeer:
     """This project."""
 
     name = "mizu"
-    database = "mizu_bench"
 
-    def __init__(self, cluster: Cluster, scratch: Path, *, cpu: str, users: int) -> None:
-        self.address = ("127.0.0.1", 5060)
+    def __init__(self, cluster: Cluster, scratch: Path, *, cpu: str, users: int, number: int = 0) -> None:
+        """:param number: tells those apart that run at the same time: ports, database, directory."""
+        port = 5060 + number
+        self.address = ("127.0.0.1", port)
+        self.database = f"mizu_bench{number or ''}"
         self._cluster, self.users = cluster, users
-        self._data = scratch / "mizu"
+        self._data = scratch / f"mizu{number or ''}"
         config = scratch / "mizu.toml"
         config.write_text(MIZU_CONFIG)
         self._server = MizuProcess(
             self._data,
             *("--config", str(config), "--database", cluster.url(self.database)),
-            *("--sip", "udp:127.0.0.1:5060", "--http", "127.0.0.1:8099"),
+            *("--sip", f"udp:127.0.0.1:{port}", "--http", f"127.0.0.1:{8099 + number}"),
             pin=cpu,
         )
 

@@ -3,11 +3,11 @@
 import os
 import statistics
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bench import procfs
-from bench.load import Setup, Sipp, latency
+from bench.load import Setup, Sipp, quantile, read_steps
 from bench.peers import Cluster, MizuPeer, write_injection
 
 #: Accounts and registrations that the large server is compared with.
@@ -24,11 +24,25 @@ STEP = "REGISTER->200"
 
 
 @dataclass
+class Run:
+    """Refreshes at one rate. Processor time is that of one refresh, two REGISTERs."""
+
+    delays_ms: list[float]
+    server_us: float
+    db_us: float
+    others_cpu: float  #: processors used by others meanwhile
+
+    @property
+    def p99_ms(self) -> float:
+        return quantile(self.delays_ms, 0.99)
+
+
+@dataclass
 class Size:
-    """What a server with so many accounts and registrations gave. Latencies are of the second REGISTER."""
+    """What a server with so many accounts gave. Latencies are of the second REGISTER, in ms."""
 
     accounts: int
-    registrations: int  #: held, as ``/status`` says
+    registrations: int = 0  #: held, as ``/status`` says
     fill_failed: int = 0  #: first registrations that SIPp counts as failed, see :func:`fill`
     failed: int = 0  #: refreshes
     copy_s: float = 0.0
@@ -38,12 +52,9 @@ class Size:
     base_pss_kib: int = 0
     full_pss_kib: int = 0
     loaded_pss_kib: int = 0
-    p50_ms: float = 0.0  #: median of the runs, answers of the account store cached
-    p99_ms: float = 0.0
-    p99_runs_ms: tuple[float, ...] = ()
-    uncached_p50_ms: float = 0.0  #: after a restart: each REGISTER asks PostgreSQL
-    uncached_p99_ms: float = 0.0
-    others_cpu: float = 0.0  #: processors used by others while registrations were refreshed
+    all_phones: list[Run] = field(default_factory=list)  #: each run; answers of the accounts cached
+    same_phones: list[Run] = field(default_factory=list)  #: only as many phones as the small one has
+    uncached: list[Run] = field(default_factory=list)  #: after a restart: each asks PostgreSQL
 
     @property
     def kib_each(self) -> float:
@@ -54,6 +65,39 @@ class Size:
     def kib_each_loaded(self) -> float:
         """Growth for each registration that was read back after a restart: the bindings alone."""
         return (self.loaded_pss_kib - self.base_pss_kib) / max(self.loaded, 1)
+
+    def figures(self) -> dict[str, Any]:
+        """All of it, the delays as their quantiles."""
+        found = asdict(self) | {"kib_each": self.kib_each, "kib_each_loaded": self.kib_each_loaded}
+        for name in ("all_phones", "same_phones", "uncached"):
+            del found[name]
+            runs: list[Run] = getattr(self, name)
+            delays = together(runs)
+            found |= {
+                f"{name}_n": len(delays),
+                f"{name}_p50_ms": quantile(delays, 0.5),
+                f"{name}_p99_ms": quantile(delays, 0.99),
+                f"{name}_p99_runs_ms": [run.p99_ms for run in runs],
+                f"{name}_server_us": statistics.median(run.server_us for run in runs),
+                f"{name}_db_us": statistics.median(run.db_us for run in runs),
+                f"{name}_others_cpu": [run.others_cpu for run in runs],
+            }
+        return found
+
+
+@dataclass
+class Side:
+    """One of the two servers, and how it is loaded."""
+
+    size: Size
+    peer: MizuPeer
+    setup: Setup  #: its users in turn, for registering all of them
+    at_random: Setup  #: the same users by chance, as phones that have nothing to do with one another come
+    same: Setup  #: as many by chance as the small server has
+
+    @property
+    def phones(self) -> int:
+        return self.size.registrations
 
 
 def measure(
@@ -66,7 +110,7 @@ def measure(
     fill_rate: int,
 ) -> list[dict[str, Any]]:
     """
-    Both sizes, one after the other.
+    Both sizes at the same time, on the same processor; while one is measured the other one rests.
 
     :param setup: its peer and users are replaced.
     :param rate: refreshes a second while latency is taken, the same for both sizes.
@@ -77,62 +121,83 @@ def measure(
         raise SystemExit(f"bench: --registrations must be between {SMALL} and --accounts")
     if registrations / fill_rate > FILL_S_MAX:
         raise SystemExit(f"bench: that takes more than {FILL_S_MAX} s; raise --fill-rate")
-    sizes = []
-    for all_of_them, phones in ((SMALL, SMALL), (accounts, registrations)):
-        peer = MizuPeer(cluster, setup.scratch, cpu=server_cpu, users=all_of_them)
-        users = write_injection(setup.scratch / f"users{phones}.csv", phones)
-        try:
-            sizes.append(
-                one_size(cluster, replace(setup, peer=peer, users=users), peer, phones, rate, fill_rate)
+    # It would look at both from time to time, after different numbers of changes, in the middle of a run.
+    cluster.sql("postgres", "alter system set autovacuum = off;\nselect pg_reload_conf() \\g /dev/null\n")
+    sides: list[Side] = []
+    try:
+        for number, (all_of_them, phones) in enumerate(((SMALL, SMALL), (accounts, registrations))):
+            peer = MizuPeer(cluster, setup.scratch, cpu=server_cpu, users=all_of_them, number=number)
+            side = Side(
+                Size(all_of_them, phones),
+                peer,
+                *(
+                    replace(
+                        setup,
+                        peer=peer,
+                        users=write_injection(setup.scratch / f"users{count}{order}.csv", count, order),
+                    )
+                    for count, order in ((phones, "SEQUENTIAL"), (phones, "RANDOM"), (SMALL, "RANDOM"))
+                ),
             )
-        finally:
-            peer.stop()
-    table(sizes, rate)
-    return [
-        asdict(size) | {"kib_each": size.kib_each, "kib_each_loaded": size.kib_each_loaded} for size in sizes
-    ]
+            sides.append(side)
+            prepare(cluster, side, fill_rate)
+        for turn in range(setup.repeat):
+            for side in _in_turn(sides, turn):
+                settle(cluster, side.peer)
+                side.size.all_phones.append(refresh(side, side.at_random, rate))
+                side.size.same_phones.append(refresh(side, side.same, rate))
+        for turn in range(setup.repeat):
+            for side in _in_turn(sides, turn):
+                after_restart(cluster, side, rate)
+    finally:
+        for side in sides:
+            side.peer.stop()
+        cluster.sql("postgres", "alter system reset autovacuum;\nselect pg_reload_conf() \\g /dev/null\n")
+    table([side.size for side in sides], rate)
+    return [side.size.figures() for side in sides]
 
 
-def one_size(cluster: Cluster, setup: Setup, peer: MizuPeer, phones: int, rate: int, fill_rate: int) -> Size:
-    """Start, register everybody, refresh, restart, refresh."""
+def _in_turn(sides: list[Side], turn: int) -> list[Side]:
+    """Each is the first as often as the other."""
+    return sides[::-1] if turn % 2 else sides
+
+
+def settle(cluster: Cluster, peer: MizuPeer) -> None:
+    """What PostgreSQL would do some time later, in the middle of a measurement."""
+    cluster.sql(peer.database, "vacuum analyze;\ncheckpoint;\n")
+
+
+def prepare(cluster: Cluster, side: Side, fill_rate: int) -> None:
+    """Start with its accounts and register everybody."""
+    size, peer, phones = side.size, side.peer, side.phones
     began_s = time.monotonic()
     peer.start()
-    size = Size(peer.users, 0, copy_s=time.monotonic() - began_s)
-    # what autovacuum would do some time later, in the middle of a measurement
-    cluster.sql(peer.database, "vacuum analyze account;\ncheckpoint;\n")
+    size.copy_s = time.monotonic() - began_s
+    settle(cluster, peer)
     size.start_empty_s = restart(peer)
     size.base_pss_kib = pss_kib(peer)
     say(size, f"accounts in {size.copy_s:.0f} s, ready after {size.start_empty_s:.2f} s")
-
-    size.fill_failed = fill(setup, peer, phones, fill_rate)
+    size.fill_failed = fill(side.setup, peer, phones, fill_rate)
     time.sleep(SETTLE_S)
     size.registrations = registered(peer)
     size.full_pss_kib = pss_kib(peer)
     say(size, f"{size.registrations} registered, {size.kib_each:.2f} KiB each")
 
-    began = procfs.machine_busy_s(), own_s(peer), time.monotonic()
-    runs = [refresh(size, setup, rate) for _ in range(setup.repeat)]
-    size.others_cpu = max(0.0, procfs.machine_busy_s() - began[0] - own_s(peer) + began[1]) / (
-        time.monotonic() - began[2]
-    )
-    size.p50_ms = statistics.median(run["p50_ms"] for run in runs)
-    size.p99_runs_ms = tuple(run["p99_ms"] for run in runs)
-    size.p99_ms = statistics.median(size.p99_runs_ms)
 
+def after_restart(cluster: Cluster, side: Side, rate: int) -> None:
+    """Each phone once: its account is not cached. The last ones of the file warm up."""
+    size, peer, setup = side.size, side.peer, side.setup
     size.start_full_s = restart(peer)
     size.loaded = registered(peer)
     size.loaded_pss_kib = pss_kib(peer)
     say(size, f"ready after {size.start_full_s:.2f} s with {size.loaded} registrations")
-
-    # each phone once: its account is not cached; the last ones of the file warm up
     lines = setup.users.read_text().splitlines()
     last = setup.scratch / "users_last.csv"
     last.write_text("\n".join([lines[0], *lines[-WARM_UP:]]) + "\n")
+    settle(cluster, peer)
     size.failed += register(replace(setup, users=last), WARM_UP, WARM_UP)
-    seconds = max(1, min(setup.seconds, (phones - WARM_UP) // rate))
-    uncached = refresh(size, replace(setup, seconds=seconds), rate)
-    size.uncached_p50_ms, size.uncached_p99_ms = uncached["p50_ms"], uncached["p99_ms"]
-    return size
+    seconds = max(1, min(setup.seconds, (SMALL - WARM_UP) // rate))
+    size.uncached.append(refresh(side, replace(setup, seconds=seconds), rate))
 
 
 def restart(peer: MizuPeer) -> float:
@@ -172,21 +237,38 @@ def register(setup: Setup, count: int, rate: int) -> int:
     return count - ok
 
 
-def refresh(size: Size, setup: Setup, rate: int) -> dict[str, float]:
-    """One run of refreshes. :return: quantiles of the REGISTER that carries the digest."""
-    figures = latency(setup, "w2", rate)
-    size.failed += figures["failed"]
-    step: dict[str, float] = figures[STEP]
-    return step
+def refresh(side: Side, setup: Setup, rate: int) -> Run:
+    """One run of refreshes."""
+    peer, size, seconds = side.peer, side.size, setup.seconds
+    before, busy_s, began_s = cpu_s(peer), procfs.machine_busy_s(), time.monotonic()
+    sipp = Sipp(setup, "register", rate, rate * seconds, deadline_s=seconds + 10, trace=True)
+    sipp.wait(seconds + 20)
+    server_s, db_s, own_s = (now - then for now, then in zip(cpu_s(peer), before, strict=True))
+    others_s = procfs.machine_busy_s() - busy_s - server_s - db_s - own_s
+    run = Run(
+        delays_ms=read_steps(sipp.messages).get(STEP, []),
+        server_us=server_s / (rate * seconds) * 1e6,
+        db_us=db_s / (rate * seconds) * 1e6,
+        others_cpu=max(0.0, others_s) / (time.monotonic() - began_s),
+    )
+    size.failed += rate * seconds - int(sipp.totals()["ok"])
+    sipp.remove()
+    say(
+        size,
+        f"{setup.users.stem} n {len(run.delays_ms)} p50 {quantile(run.delays_ms, 0.5):.2f} "
+        f"p99 {run.p99_ms:.2f} ms, server {run.server_us:.0f} us database {run.db_us:.0f} us each, "
+        f"others {run.others_cpu:.2f}",
+    )
+    return run
 
 
 def registered(peer: MizuPeer) -> int:
     return int(peer.server.status()["registrations"]["contacts"])
 
 
-def own_s(peer: MizuPeer) -> float:
-    """CPU seconds of server, PostgreSQL, this process and the SIPps that have ended."""
-    return procfs.cpu_s([*peer.server_pids(), *peer.db_pids()]) + sum(os.times()[:4])
+def cpu_s(peer: MizuPeer) -> tuple[float, float, float]:
+    """CPU seconds of the server, of PostgreSQL, and of this process with the SIPps that have ended."""
+    return procfs.cpu_s(peer.server_pids()), procfs.cpu_s(peer.db_pids()), sum(os.times()[:4])
 
 
 def pss_kib(peer: MizuPeer) -> int:
@@ -209,14 +291,31 @@ def table(sizes: list[Size], rate: int) -> None:
         ("server, all registered, MiB", [f"{size.full_pss_kib / 1024:.1f}" for size in sizes]),
         ("memory of a registration, KiB", ["-", f"{sizes[-1].kib_each:.2f}"]),
         ("  of it after a restart, KiB", ["-", f"{sizes[-1].kib_each_loaded:.2f}"]),
-        (f"REGISTER at {rate}/s, p50, ms", [f"{size.p50_ms:.2f}" for size in sizes]),
-        (f"REGISTER at {rate}/s, p99, ms", [f"{size.p99_ms:.2f}" for size in sizes]),
-        ("  account not cached, p50, ms", [f"{size.uncached_p50_ms:.2f}" for size in sizes]),
-        ("  account not cached, p99, ms", [f"{size.uncached_p99_ms:.2f}" for size in sizes]),
+        *latency_rows(f"REGISTER at {rate}/s", [size.all_phones for size in sizes]),
+        *latency_rows(f"  only {SMALL:,} of the phones", [size.same_phones for size in sizes]),
+        *latency_rows("  account not cached", [size.uncached for size in sizes]),
         ("first registrations failed in SIPp", [str(size.fill_failed) for size in sizes]),
         ("refreshes failed", [str(size.failed) for size in sizes]),
-        ("processors used by others", [f"{size.others_cpu:.2f}" for size in sizes]),
+        (
+            "processors used by others, most",
+            [f"{max(run.others_cpu for run in (*size.all_phones, *size.same_phones)):.2f}" for size in sizes],
+        ),
     ]
     print()
     for name, values in rows:
-        print(f"{name:36}" + "".join(f"{value:>12}" for value in values))
+        print(f"{name:40}" + "".join(f"{value:>20}" for value in values))
+
+
+def together(runs: list[Run]) -> list[float]:
+    return [delay for run in runs for delay in run.delays_ms]
+
+
+def latency_rows(name: str, sizes: list[list[Run]]) -> list[tuple[str, list[str]]]:
+    """p50, p99 with the least and the most of a run, processor time."""
+    p50 = [f"{quantile(together(runs), 0.5):.2f}" for runs in sizes]
+    p99 = []
+    for runs in sizes:
+        each = [run.p99_ms for run in runs]
+        p99.append(f"{quantile(together(runs), 0.99):.2f} ({min(each):.2f}-{max(each):.2f})")
+    server = [f"{statistics.median(run.server_us for run in runs):.0f}" for runs in sizes]
+    return [(f"{name}, p50, ms", p50), (f"{name}, p99, ms", p99), (f"{name}, server, us", server)]
