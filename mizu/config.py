@@ -84,6 +84,9 @@ class LimitsConfig(Section):
     nonces: int = setting(200_000, "nonces whose nc is remembered", least=1)
     dns_cache: int = setting(10_000, "cached DNS answers", least=1)
     auth_cache: int = setting(200_000, "cached authorization answers", least=0)
+    peers: int = setting(
+        50_000, "trunks and accounts of SIP servers, gateways and senders that the guard knows", least=1
+    )
     trace_messages: int = setting(1000, "messages kept by trace", least=0)
 
 

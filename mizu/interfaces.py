@@ -91,6 +91,16 @@ class IRouter(Interface):
         """
 
 
+class IHasPeers(Interface):
+    """
+    A router that knows hosts which calls go to, and come from. They may fail more often before the guard bans
+    them; nobody is let in by it.
+    """
+
+    def peers() -> Sequence[str]:
+        """Addresses and domain names, without ports. Asked once, after the router is made."""
+
+
 class IKnowsAtOnce(Interface):
     """A router that often needs to ask nobody. Optional beside ``IRouter``; saves waiting on each call."""
 

@@ -17,7 +17,10 @@ import mizu
 from mizu import pluginset
 from mizu.auth.dry_run import Probe
 from mizu.auth.interfaces import IKeptFresh
+from mizu.auth.peer_rules import PeerRules, targets_of
 from mizu.auth.request import Authorizer
+from mizu.auth.rule_feed import RuleFeed
+from mizu.auth.rules import RuleIndex
 from mizu.config import Config
 from mizu.console.account_commands import secrets_of
 from mizu.console.commands import command_table
@@ -25,7 +28,7 @@ from mizu.console.services import ConsoleServices
 from mizu.guard.desk import Desk
 from mizu.guard.doorman import Doorman
 from mizu.guard.filter import Gate
-from mizu.interfaces import IClock
+from mizu.interfaces import IClock, IHasPeers
 from mizu.media.echo_port import EchoService
 from mizu.model import Binding
 from mizu.observe import Metrics, StatusBoard
@@ -177,6 +180,7 @@ class Node:
             on_answer=metrics.registration_answered,
         )
         routers = pluginset.build_routers(config, plugins)
+        self._peers = self._peer_feed([router for _, router in routers])
         self._echo_routers = [router for _, router in routers if isinstance(router, EchoRouter)]
         self._echo = EchoService(
             reactor,
@@ -242,6 +246,20 @@ class Node:
         self.commands = command_table(self.services)
         self._hang_up(board)
 
+    def _peer_feed(self, routers: Sequence[Any]) -> RuleFeed:
+        """Follows where partners send from, for the guard."""
+        trunks = [host for router in routers if IHasPeers.providedBy(router) for host in router.peers()]
+        feed = RuleFeed(
+            PeerRules(self._store.peers, trunks),
+            RuleIndex(self._config.limits.peers),
+            clock=self._clock,
+            resolve=self._hosts_of,
+            forget=self._peer_changed,
+            limit_name="limits.peers",
+        )
+        self._watch("account", feed.changed)
+        return feed
+
     def _watch(self, topic: str, forget: Callable[[str | None], None]) -> None:
         """Tell ``forget`` of every change of that kind, on whatever node it was made."""
         self._store.changes.subscribe(topic, forget)
@@ -290,6 +308,7 @@ class Node:
             self._transports.listen(spec)
         for backend in self._kept_fresh:
             await backend.prepare()  # may look names up, which takes listeners to be of use
+        self._peers.changed(None)  # nobody waits for it
         if self._echo_routers and self._config.media.echo_numbers:
             uri = self._echo.start()
             for router in self._echo_routers:
@@ -303,6 +322,7 @@ class Node:
         self._departures.sweep()
         for backend in self._kept_fresh:
             backend.sweep()
+        self._peers.sweep()
         self._store.audit.tidy()
 
     @property
@@ -374,6 +394,17 @@ class Node:
         uri = f"sip:{name}:5060"  # with a port only addresses are asked for (RFC 3263 4.2)
         self._resolver.resolve(uri, lambda hops: found.callback([hop.host for hop in hops]))
         return found
+
+    async def _hosts_of(self, name: str) -> Sequence[str]:
+        """Where calls to a domain go, by SRV too, and its own addresses; kept for their TTL."""
+        found: Deferred[Sequence[str]] = Deferred()
+        self._resolver.resolve(f"sip:{name}", lambda hops: found.callback([hop.host for hop in hops]))
+        return [*await found, *await self._addresses_of(name)]
+
+    def _peer_changed(self, username: str | None) -> None:
+        """The addresses of a partner are others now."""
+        assert username is not None
+        self._doorman.peers_are(username, targets_of(self._peers.index, username))
 
     def _is_registered_at(self, username: str, host: str) -> bool:
         return any(one.received_host == host for one in self._find_bindings(username))

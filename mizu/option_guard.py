@@ -155,8 +155,8 @@ GUARD_OPTIONS = (
         "guardknownfactor",
         "int",
         10,
-        "Addresses where somebody was authenticated lately, and those of guardpeers, may fail so many times "
-        "as often.",
+        "Addresses where somebody was authenticated lately, and those of trunks, SIP servers and traffic "
+        "senders, may fail so many times as often.",
         unit="times",
         least=1,
         most=10_000,
@@ -175,7 +175,8 @@ GUARD_OPTIONS = (
         "guardpeers",
         "addresses",
         (),
-        "Addresses and networks of trunks and SIP servers, which may fail guardknownfactor times as often.",
+        "Addresses and networks that may fail guardknownfactor times as often, besides those of trunks, SIP "
+        "servers, gateways and traffic senders, which are known from the routers and accounts.",
         group="guard",
     ),
     OptionSpec(

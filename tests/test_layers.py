@@ -39,6 +39,7 @@ PURE = (
     "guard.filter",
     "guard.known",
     "guard.limits",
+    "guard.peers",
     "guard.rules",
     "guard.table",
     "guard.watch",

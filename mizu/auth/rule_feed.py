@@ -38,6 +38,7 @@ class RuleFeed:
     :param rules: where rules are kept.
     :param resolve: the addresses of a domain name; empty: none found.
     :param forget: told the username of each account whose rule or addresses have changed.
+    :param limit_name: the setting that is the index' limit.
     """
 
     log = Logger()
@@ -50,12 +51,14 @@ class RuleFeed:
         clock: IClock,
         resolve: Callable[[str], Awaitable[Sequence[str]]],
         forget: Callable[[str | None], None] = _nobody,
+        limit_name: str = "rules_max",
     ) -> None:
         self.index = index
         self._rules = rules
         self._clock = clock
         self._resolve = resolve
         self._forget = forget
+        self._limit_name = limit_name
         self._dirty: set[str] = set()
         self._all_dirty = False
         self._waiting: list[Deferred[None]] | None = None  # for the load under way
@@ -133,7 +136,11 @@ class RuleFeed:
     def _take_all(self, rules: Sequence[AuthRule]) -> None:
         self._told(self.index.replace_all(rules))
         if self.index.left_out:
-            self.log.error("{count} accounts are left out: rules_max is too low", count=self.index.left_out)
+            self.log.error(
+                "{count} accounts are left out: {limit} is too low",
+                count=self.index.left_out,
+                limit=self._limit_name,
+            )
 
     def _take(self, names: set[str], rules: Sequence[AuthRule]) -> None:
         found = {rule.username: rule for rule in rules}

@@ -18,6 +18,7 @@ from mizu.errors import BadRequest, StoreBusy
 from mizu.guard.bans import GUARD, Ban, BanList
 from mizu.guard.filter import Gate
 from mizu.guard.known import KnownHosts
+from mizu.guard.peers import PeerTable
 from mizu.guard.rules import rules_of
 from mizu.guard.table import AddressTable
 from mizu.guard.watch import Offence, Verdict, Watch
@@ -40,6 +41,7 @@ class Doorman:
     :param registered_at: whether a username has a registered phone at an address (username, host).
     :param exports: told of bans of addresses and networks.
     :param limit: most bans, and senders counted.
+    :param peers_max: addresses and networks of partners, see :meth:`peers_are`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Doorman:
         registered_at: Callable[[str, str], bool],
         exports: Sequence[IBanExport] = (),
         limit: int = 100_000,
+        peers_max: int = 200_000,
     ) -> None:
         self._options = options
         self.store = store
@@ -62,7 +65,8 @@ class Doorman:
         self._gate: Gate | None = None
         self.bans = BanList(limit)
         self.trusted = AddressTable()
-        self.peers = AddressTable()
+        self.peers = PeerTable(peers_max)
+        self._named = AddressTable()  # those of them that the option names
         self.known = KnownHosts()
         self.rules = rules_of(options.get)
         self.watch = Watch(self.rules, limit)
@@ -130,7 +134,9 @@ class Doorman:
     def is_known(self, flow: "Flow") -> bool:
         """Was somebody authenticated there lately, or is it trusted? Then the address is no forged one."""
         host = flow.remote[0]
-        return self.is_known_host(host) or host in self.trusted
+        # Not so a partner's, which may be anybody's who has an entry in DNS: what we send there has a limit.
+        known = self.known.has(normal_host(host), self._clock.mono_s())
+        return known or host in self._named or host in self.trusted
 
     def is_known_host(self, host: str) -> bool:
         """Was somebody authenticated there lately, or is it a trunk's? Such a host may fail more often."""
@@ -184,7 +190,7 @@ class Doorman:
         network = self.bans.network_is_bad(
             target, rules.network_prefix4, rules.network_prefix6, rules.network_addresses
         )
-        if network is not None and not self.known.near(network):
+        if network is not None and not (self.known.near(network) or self.peers.near(network)):
             reason = f"{rules.network_addresses} addresses banned"
             self._execute(Verdict(network, rules.network_ban_s, rules.ban_most_s, reason, True))
 
@@ -238,9 +244,11 @@ class Doorman:
             TrustedAddress(target.text, "option guardwhitelist", "", None)
             for target in self._targets("guardwhitelist")
         ]
-        self.peers.clear()
-        for target in self._targets("guardpeers"):
-            self.peers.add(target)
+        named = self._targets("guardpeers")
+        self._named.clear()
+        for target in named:
+            self._named.add(target)
+        self.peers.put("", named)
         self._fill_trusted()
         self._instruct()
 
@@ -265,6 +273,10 @@ class Doorman:
         for export in self.exports:
             if IWhiteListExport.providedBy(export):
                 self._tell(export.whitelist, [target.text for target in targets])
+
+    def peers_are(self, username: str, targets: Sequence[Target]) -> None:
+        """The addresses of a partner (trunk, SIP server, traffic sender) are these now; none: it has none."""
+        self.peers.put(username, targets)
 
     def trust_these(self, entries: Sequence[TrustedAddress]) -> None:
         """The white list of the database, as an operator changed it or as it was read."""
@@ -376,6 +388,8 @@ class Doorman:
             "banned_since_start": self.banned_since_start,
             "slowed_logins": self.slowed,
             "known_addresses": len(self.known),
+            "peers": len(self.peers),
+            "peers_left_out": self.peers.left_out,
             "whitelist": len(self.trusted),
         }
 

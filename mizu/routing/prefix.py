@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from zope.interface import implementer
 
 from mizu.errors import CallRefused, ConfigError
-from mizu.interfaces import IKnowsAtOnce, IRouter
+from mizu.interfaces import IHasPeers, IKnowsAtOnce, IRouter
 from mizu.model import Account, CallRequest, Route, TrunkCredentials
 from mizu.routing.known import KnownAccounts
 from mizu.settings import setting
@@ -54,7 +54,7 @@ class PrefixRouterSettings:
 PREFIX_CHARS_MAX = 64
 
 
-@implementer(IRouter, IKnowsAtOnce)
+@implementer(IRouter, IKnowsAtOnce, IHasPeers)
 class PrefixRouter:
     """
     Longest prefix wins; its trunks are tried in order, the next one on silence, 5xx or 408.
@@ -94,6 +94,7 @@ class PrefixRouter:
         self._patterns = {
             name: _with_user(trunk.uri, "u").replace(":u", ":\0", 1) for name, trunk in trunks.items()
         }
+        self._hosts = sorted({SipUri.parse(trunk.uri).host.strip("[]").lower() for trunk in trunks.values()})
         self._lengths = sorted({len(prefix) for prefix in self._table}, reverse=True)
         self._credentials = {
             name: TrunkCredentials(trunk.username, trunk.password, trunk.realm)
@@ -121,6 +122,10 @@ class PrefixRouter:
                     return None
                 gateways[trunk.account] = known[0]
         return self._routes(call.called_number, prefix, trunks, gateways)
+
+    def peers(self) -> Sequence[str]:
+        """See :class:`mizu.interfaces.IHasPeers`."""
+        return self._hosts
 
     def _trunks(self, number: str) -> tuple[str, Sequence[TrunkSettings]]:
         """The longest prefix of a number and its trunks; none: no prefix fits."""

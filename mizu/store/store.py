@@ -39,6 +39,7 @@ from mizu.store.notify import Changes
 from mizu.store.numbers import PostgresNumbers
 from mizu.store.operators import PostgresOperatorStore
 from mizu.store.options import PostgresOptionStore
+from mizu.store.peers import PostgresPeers
 from mizu.store.postgres import Link, Pool, parse_url
 from mizu.store.sip_accounts import PostgresSipAccounts
 from mizu.store.target import redacted
@@ -133,6 +134,7 @@ class Store:
         self.addresses = PostgresAddresses(self._reports, self.noted)
         self.sip_accounts = PostgresSipAccounts(self._reports, self.noted, self.secret_keys, self.records)
         self.auth_rules = PostgresAuthRules(self._reports)
+        self.peers = PostgresPeers(self._reports)
         self.locations = PostgresLocationStore(
             self._reports,
             self._location_link,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizu.errors import CallRefused, ConfigError
+from mizu.interfaces import IHasPeers
 from mizu.model import Account, CallRequest, Route
 from mizu.routing.known import KnownAccounts
 from mizu.routing.prefix import PrefixRouter, PrefixRouterSettings, PrefixSettings, TrunkSettings
@@ -109,3 +110,21 @@ def test_a_trunk_may_be_an_account() -> None:
     with pytest.raises(CallRefused) as raised:
         result_now(found.find_routes(wanted("001")))
     assert raised.value.code == "gateway_disabled"
+
+
+def test_hosts_of_trunks_are_told_to_the_guard() -> None:
+    """Without ports and parameters, each once, whether a prefix leads there or not."""
+    trunks = [
+        TrunkSettings(name=f"t{number}", uri=uri)
+        for number, uri in enumerate(
+            (
+                "sip:192.0.2.1:5070",
+                "sip:192.0.2.1",
+                "sip:SIP.example.com;transport=tcp",
+                "sip:[2001:db8::1]:5080",
+            )
+        )
+    ]
+    router = PrefixRouter(PrefixRouterSettings(trunk=trunks))
+    assert IHasPeers.providedBy(router)
+    assert router.peers() == ["192.0.2.1", "2001:db8::1", "sip.example.com"]
