@@ -48,8 +48,12 @@ class Client:
         fields = [("Contact", contact), ("Expires", str(expires_s))]
         return self._authenticated("REGISTER", "sip:mizu.test", user, user, password, fields)
 
-    def call(self, called: str, user: str, password: str) -> Response:
-        """INVITE; an answered call is ended at once with BYE, a refused one acknowledged."""
+    def call(self, called: str, user: str, password: str, *, stay: bool = False) -> Response:
+        """
+        INVITE; an answered call is ended at once with BYE, a refused one acknowledged.
+
+        :param stay: an answered call goes on; whatever the server sends in it gets no answer.
+        """
         self._call_id = secrets.token_hex(8)
         contact = f"<sip:{user}@{self.address[0]}:{self.address[1]}>"
         fields = [("Contact", contact), ("Content-Type", "application/sdp")]
@@ -58,6 +62,8 @@ class Client:
         if final.status < 300:
             target = final.contacts[0].uri_text
             self._send(self._make("ACK", target, called, user, [], b"", to=final.get("to")))
+            if stay:
+                return final
             self._cseq += 1
             self._exchange(self._make("BYE", target, called, user, [], b"", to=final.get("to")))
         return final
