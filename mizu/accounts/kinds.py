@@ -195,6 +195,11 @@ def _number(word: str) -> str:
     return word
 
 
+def _own_number(word: str) -> str:
+    """As the table of phone numbers has it."""
+    return _number(word).removeprefix("+")
+
+
 def _listed(word: str, pattern: re.Pattern[str], wanted: str) -> str:
     items = [item.strip() for item in word.split(",") if item.strip()]
     if len(items) > LIST_MAX_ITEMS:
@@ -256,6 +261,7 @@ MOMENT = Kind("time", _moment, schema={"type": ["string", "null"], "format": "da
 HOST = Kind("host", _host)
 ADDRESSES = Kind("addresses", _addresses)
 NUMBER = Kind("number", _number)
+OWN_NUMBER = Kind("number", _own_number)  #: without a plus sign
 PREFIXES = Kind("prefixes", _prefixes)
 IDS = Kind("ids", _ids)
 USERNAMES = Kind("usernames", _usernames)

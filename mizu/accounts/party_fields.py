@@ -9,6 +9,7 @@ from mizu.accounts.kinds import (
     FLAG,
     MOMENT,
     NUMBER,
+    OWN_NUMBER,
     SECRET,
     USERNAMES,
     choice,
@@ -191,8 +192,8 @@ def numbers_fields() -> Iterable[Field]:
     yield Field(
         "phone_number",
         ("TelNumber",),
-        NUMBER,
-        "its phone number (DID), of this account alone",
+        OWN_NUMBER,
+        "its phone number (DID), of this account alone; a free one of the table of numbers becomes its own",
         group,
         "",
         cloned=False,

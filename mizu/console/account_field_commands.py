@@ -28,6 +28,7 @@ from mizu.console.versions import version_of
 from mizu.model import AccountType, Binding
 
 ADDRESSES_SHOWN = 20  #: of the further addresses, in ``describe`` for people
+NUMBERS_SHOWN = 100  #: of the allocated phone numbers, in ``describe``
 
 
 def commands(services: ConsoleServices) -> tuple[Command, ...]:
@@ -116,6 +117,14 @@ def _also_from(addresses: Sequence[FurtherAddress]) -> list[str]:
     return [f"sends also from: {text}{f' and {more} more' if more > 0 else ''}"]
 
 
+def _numbers(numbers: Sequence[str]) -> list[str]:
+    """A line when there are any; the rest of a long list is for ``numbers list``."""
+    if not numbers:
+        return []
+    more = " and more" if len(numbers) > NUMBERS_SHOWN else ""
+    return [f"allocated phone numbers: {', '.join(numbers[:NUMBERS_SHOWN])}{more}"]
+
+
 class _FieldCommands:
     def __init__(self, services: ConsoleServices) -> None:
         self._services = services
@@ -133,11 +142,13 @@ class _FieldCommands:
         owners = [one["username"] for one in chain[1:]]
         stopped = stopped_by(chain)
         addresses = await self._addresses(record["username"], scope)
+        numbers = await self._numbers(record["username"], scope)
         contacts = self._services.registrations.of(record["username"])
         lines = [
             f"account {record['username']}, #{record['id']}, version {record['version']}",
             f"owners, nearest first: {', '.join(owners) or 'none'}",
             f"groups: {', '.join(groups) or 'none'}",
+            *_numbers(numbers),
             *_also_from(addresses),
             f"may be used: {'no, ' + stopped if stopped else 'yes'}",
             f"registered here: {_online(contacts)}",
@@ -147,7 +158,17 @@ class _FieldCommands:
         result = {"user": shown(record), "owners": owners, "groups": groups, "stopped_by": stopped}
         online = {"online": bool(contacts), "contacts": [one.contact for one in contacts]}
         further = {"addresses": [address_shown(one) for one in addresses]}
-        return CommandResult(lines, {**result, **online, **further})
+        allocated = {"numbers": numbers[:NUMBERS_SHOWN], "more_numbers": len(numbers) > NUMBERS_SHOWN}
+        return CommandResult(lines, {**result, **online, **further, **allocated})
+
+    async def _numbers(self, username: str, scope: int | None) -> list[str]:
+        """Of those allocated to it, one more than are shown."""
+        if self._services.numbers is None:
+            return []
+        found = await self._services.numbers.list(
+            "", NUMBERS_SHOWN + 1, "", scope, free=False, account=username
+        )
+        return [one.number for one in found]
 
     async def _addresses(self, username: str, scope: int | None) -> Sequence[FurtherAddress]:
         if self._services.addresses is None:

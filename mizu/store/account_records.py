@@ -29,6 +29,7 @@ from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS
 from mizu.store.noted import NotedChanges
+from mizu.store.number_rights import no_such_number, not_to_give
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.text import storable
 
@@ -189,6 +190,7 @@ class AccountRecords:
             values = await self._resolved(cursor, {"parent_id": None, **defaults, **new.values}, scope)
             if values["parent_id"] is None:
                 values["parent_id"] = scope
+            await self._check_number(cursor, values, scope)
             rows.append(
                 {**self.columns(values, new.ha1), "username": check_username(new.username), "created_by": by}
             )
@@ -225,6 +227,8 @@ class AccountRecords:
         before = await self._lock(cursor, who, scope, version)
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
         values = await self._resolved(cursor, values, scope)
+        if values.get("phone_number") != before["phone_number"]:
+            await self._check_number(cursor, values, scope)
         columns = self.columns(values, ha1)
         sets = "".join(f"{column} = p.{column}, " for column in columns if column != "contact")
         if "contact" in columns:
@@ -293,6 +297,11 @@ class AccountRecords:
             elif who is not None and scope is not None:
                 found[one.name] = await self._id(cursor, one.name, f"#{who}", scope)
         return found
+
+    async def _check_number(self, cursor: Cursor, values: Mapping[str, Value], scope: int | None) -> None:
+        number = str(values.get("phone_number") or "")
+        if number and await not_to_give(cursor, [number], scope):
+            raise no_such_number(number)
 
     async def _id(self, cursor: Cursor, field: str, who: str, scope: int | None) -> int:
         match, params = matching(who)

@@ -26,6 +26,7 @@ from mizu.errors import BadRequest, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
 from mizu.store.account_records import AccountRecords, insert
 from mizu.store.noted import NotedChanges, Written
+from mizu.store.number_rights import no_such_number, not_to_give
 from mizu.store.postgres import BadRow, Link
 
 BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
@@ -196,10 +197,16 @@ class ImportRun:
         await cursor.execute(_TAKEN, {"names": names, "scope": self._job.scope})
         taken = dict(cursor.fetchall())
         known = await self._known(cursor, batch)
+        numbers = {str(line.values["phone_number"]) for line in batch if line.values.get("phone_number")}
+        withheld = await not_to_give(cursor, numbers, self._job.scope)
         new: list[tuple[ImportLine, dict[str, Any]]] = []
         for line in batch:
             if line.username in taken:
                 await self._change(cursor, line, seen=taken[line.username])
+                continue
+            number = str(line.values.get("phone_number") or "")
+            if number in withheld:
+                self._bad(line, str(no_such_number(number)), "phone_number")
                 continue
             row = self._row(line, known)
             if row is not None:

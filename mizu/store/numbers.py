@@ -16,21 +16,19 @@ from mizu.model import AuditNote
 from mizu.store.account_records import matching
 from mizu.store.arrays import texts
 from mizu.store.noted import NotedChanges
-from mizu.store.postgres import Pool
+from mizu.store.number_rights import NUMBER_SEEN
+from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.text import storable
 
 _COLUMNS = """n.number, n.account_id, coalesce(a.username, ''), coalesce(h.username, ''), n.allocated_at,
  n.note, n.version"""
 _FROM = """FROM phone_number n LEFT JOIN account a ON a.id = n.account_id
  LEFT JOIN account h ON h.id = n.holder_id"""
-#: Operators with a scope see the numbers that they may give out, and those of their accounts.
-_SEEN = f"""(%(scope)s::bigint IS NULL OR CASE WHEN n.account_id IS NULL
- THEN n.holder_id IS NOT NULL AND {visible_many("n.holder_id")} ELSE {visible_many("n.account_id")} END)"""
 _HELD = f"(%(scope)s::bigint IS NULL OR (n.holder_id IS NOT NULL AND {visible_many('n.holder_id')}))"
 _LIST = f"""SELECT {_COLUMNS} {_FROM} WHERE n.number LIKE %(pattern)s AND n.number > %(after)s
  AND (NOT %(free)s OR n.account_id IS NULL) AND (%(account)s::bigint IS NULL OR n.account_id = %(account)s)
- AND {_SEEN} ORDER BY n.number LIMIT %(limit)s"""
-_GET = f"SELECT {_COLUMNS} {_FROM} WHERE n.number = %(number)s AND {_SEEN}"
+ AND {NUMBER_SEEN} ORDER BY n.number LIMIT %(limit)s"""
+_GET = f"SELECT {_COLUMNS} {_FROM} WHERE n.number = %(number)s AND {NUMBER_SEEN}"
 _ADD = """INSERT INTO phone_number (number, holder_id, note)
  SELECT unnest(%s::text[]), %s, %s ON CONFLICT DO NOTHING RETURNING number"""
 _ALLOCATE = f"""UPDATE phone_number SET account_id = %(account)s, allocated_at = now(),
@@ -167,7 +165,10 @@ class PostgresNumbers:
         params: dict[str, Any] = {"account": owner, "scope": scope}
         params["wanted"] = wanted[:-1] + "%" if any_of else wanted
         skip = " SKIP LOCKED" if any_of else ""
-        await cursor.execute(_ALLOCATE.format(which=which, skip=skip), params)
+        try:
+            await cursor.execute(_ALLOCATE.format(which=which, skip=skip), params)
+        except IntegrityError:  # from before both were told of each other
+            raise Conflict("an account has that number as its phone_number") from None
         row = cursor.fetchone()
         if row is not None:
             return await self._get(cursor, row[0], scope)
@@ -185,7 +186,7 @@ class PostgresNumbers:
         Take a number back. Before and after.
 
         :param version: what the operator has seen, so that it is taken from whom they mean.
-        :raise NotFound: :raise Conflict: it was free. :raise Stale:
+        :raise NotFound: :raise Conflict: it was free, or is the account's ``phone_number``. :raise Stale:
         """
         return self._changes.transact(entry, self._free, number, scope, version)
 
@@ -197,7 +198,11 @@ class PostgresNumbers:
             raise Conflict(f"number {number} is free already")
         sql = """UPDATE phone_number SET account_id = NULL, allocated_at = NULL, version = version + 1
  WHERE number = %s"""
-        await cursor.execute(sql, (number,))
+        try:
+            await cursor.execute(sql, (number,))
+        except IntegrityError:
+            text = f"number {number} is the phone_number of {before.account}; 'set' another or none first"
+            raise Conflict(text) from None
         return before, PhoneNumber(number, None, "", before.holder, None, before.note, before.version + 1)
 
     def delete(

@@ -6,11 +6,13 @@ from dataclasses import replace
 import psycopg2
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from mizu.accounts.usernames import is_username
 from mizu.console.commands import command_table
-from mizu.errors import BadRequest, MizuError
+from mizu.errors import BadRequest, Conflict, MizuError, NotFound
 from mizu.model import Operator, Rights
+from mizu.store.migrate import migrations
 from mizu.testing.console import FakeConsole
 
 STAFF = Operator("boss", Rights.GENERAL_ADMIN, "127.0.0.1")
@@ -142,3 +144,152 @@ async def test_warnings_of_the_server_are_not_lost(store):
     await link.operate("DO $$ BEGIN RAISE WARNING 'mind this'; END $$")
     assert [text.splitlines()[0] for text in link.notices()] == ["WARNING:  mind this"]
     assert link.notices() == []
+
+
+# ------------------------------------------------------------------ phone numbers
+
+
+async def owner(console, number: str) -> str:
+    return (await console("numbers", "get", number))["number"]["account"]
+
+
+async def test_a_number_has_one_owner(console):
+    """What is allocated to one account is the phone number of no other, whichever way it is tried."""
+    for name in ("alice", "bob"):
+        await console("adduser", name)
+    await console("numbers", "add", "3610..3615")
+    await console("numbers", "allocate", "bob", "3610")
+    for word in ("3610", "+3610", "36-10"):
+        assert "another account" in await console.refused(Conflict, "set", "alice", f"TelNumber={word}")
+    assert "another account" in await console.refused(Conflict, "adduser", "carol", "phone_number=3610")
+    done = await console.load("username,phone_number\ndave,+3610\nerin,3611\n")
+    assert [(one["line"], one["column"]) for one in done["problems"]] == [(2, "phone_number")]
+    await console("set", "bob", "phone_number=+3610")
+    assert (await console("get", "bob", "phone_number"))["fields"] == {"phone_number": "3610"}
+    assert [await owner(console, "3610"), await owner(console, "3611")] == ["bob", "erin"]
+    assert "belongs to erin" in await console.refused(Conflict, "numbers", "allocate", "alice", "3611")
+
+
+async def test_a_free_number_is_allocated_by_setting_it(console):
+    """It stays the account's until ``numbers free``, which does not take the number in use."""
+    await console("adduser", "alice")
+    await console("numbers", "add", "3610..3611")
+    await console("set", "alice", "phone_number=3610")
+    assert (await console("numbers", "get", "3610"))["number"]["version"] == 2
+    assert "phone_number of alice" in await console.refused(Conflict, "numbers", "free", "3610")
+    await console("set", "alice", "phone_number=3611")
+    assert (await console("describe", "alice"))["numbers"] == ["3610", "3611"]
+    assert "allocated phone numbers: 3610, 3611" in await console.lines("describe", "alice")
+    await console("numbers", "free", "3610")
+    assert (await console("describe", "alice"))["numbers"] == ["3611"]
+    await console("deluser", "alice")
+    assert await owner(console, "3611") == ""
+
+
+async def test_a_number_entered_later_is_its_owners(console):
+    """A phone number that an account has already is never free in the table."""
+    await console("adduser", "alice", "phone_number=+3610")
+    await console("adduser", "bob")
+    await console("numbers", "add", "3609..3611")
+    assert await owner(console, "3610") == "alice"
+    assert (await console("numbers", "allocate", "bob", "360*"))["number"]["number"] == "3609"
+    assert (await console("numbers", "allocate", "bob", "361*"))["number"]["number"] == "3611"
+
+
+async def test_resellers_set_the_numbers_that_are_theirs_to_give(console):
+    """A number of somebody else, or of nobody, is no number to a reseller: by command and by import."""
+    await console("adduser", "mine", "type=reseller")
+    await console("adduser", "phone", "parent_id=mine", "phone_number=3699")
+    await console("numbers", "add", "3610..3611", "--holder", "mine")
+    await console("numbers", "add", "3620")
+    reseller = console.reseller("mine", (await console("get", "mine", "id"))["fields"]["id"])
+    for number in ("3620", "3630"):
+        await console.refused(NotFound, "set", "phone", f"phone_number={number}", who=reseller)
+        await console.refused(NotFound, "adduser", "new", f"phone_number={number}", who=reseller)
+    await console("set", "phone", "phone_number=3699", "country=HU", who=reseller)
+    await console("set", "phone", "phone_number=3610", who=reseller)
+    await console("adduser", "new", "phone_number=3611", who=reseller)
+    await console.refused(Conflict, "set", "new", "phone_number=3610", who=reseller)
+
+
+@pytest.mark.parametrize("first", ["set", "allocate"])
+async def test_who_sets_and_who_allocates_at_once_do_not_both_get_it(console, first):
+    """One of them is refused, whoever comes first."""
+    for name in ("alice", "bob"):
+        await console("adduser", name)
+    for number in range(3610, 3630):
+        await console("numbers", "add", str(number))
+        orders = [("set", "alice", f"phone_number={number}"), ("numbers", "allocate", "bob", str(number))]
+        if first == "allocate":
+            orders.reverse()
+        done = await DeferredList(
+            [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
+        )
+        assert sorted(good for good, _ in done) == [False, True]
+        assert isinstance(next(result for good, result in done if not good).value, Conflict)
+        holder, alice = await owner(console, str(number)), await console("get", "alice", "phone_number")
+        assert (holder == "alice") == (alice["fields"]["phone_number"] == str(number))
+
+
+async def test_who_sets_and_who_enters_at_once_know_of_each_other(console):
+    """The number belongs to the account, whichever is first."""
+    await console("adduser", "alice")
+    for number in map(str, range(3610, 3630)):
+        await gatherResults(
+            [
+                Deferred.fromCoroutine(console("set", "alice", f"phone_number={number}")),
+                Deferred.fromCoroutine(console("numbers", "add", number)),
+            ]
+        )
+        assert await owner(console, number) == "alice"
+
+
+def as_before(url: str, version: int, sql: str) -> list[str]:
+    """
+    Make the database anew as it was at that version, with what the statement puts there, and bring it up to
+    date. The warnings.
+    """
+    direct(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    connection = psycopg2.connect(url)
+    try:
+        for number, _, text in migrations():
+            if number == version + 1:
+                direct(url, sql)
+                del connection.notices[:]
+            with connection, connection.cursor() as cursor:
+                cursor.execute(text)
+        return [text.splitlines()[0] for text in connection.notices if text.startswith("WARNING")]
+    finally:
+        connection.close()
+
+
+def rows(url: str, sql: str) -> list[tuple[object, ...]]:
+    """What the statement gives."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+def test_a_database_of_before_is_brought_up_to_date(database_url):
+    """Names and numbers by the looser rules stop no update: what is wrong is named, what can be mended is."""
+    old = """INSERT INTO account (username, phone_number) VALUES ('a@b', '+3610'), ('bob', '3611'),
+        ('carol', '3612'), ('dave', '+3613'), ('erin', '3613');
+        INSERT INTO phone_number (number, account_id) VALUES ('3610', NULL), ('3611', NULL), ('3612', 2)"""
+    said = as_before(database_url, 8, old)
+    assert [text.partition(": ")[2].strip() for text in said] == [
+        "account #1 is called 'a@b', which no new account may be: name it by its id in commands",
+        "account #3 (carol) has the phone_number 3612, which is allocated to account #2: "
+        "one of them must lose it",
+    ]
+    assert rows(database_url, "SELECT number, account_id FROM phone_number ORDER BY number") == [
+        ("3610", 1),
+        ("3611", 2),
+        ("3612", 2),
+    ]
+    told = rows(database_url, "SELECT phone_number FROM account ORDER BY id")
+    assert [number for (number,) in told] == ["3610", "3611", "3612", "+3613", "3613"]
+    direct(database_url, "UPDATE account SET max_channels = 1, phone_number = phone_number WHERE id = 3")
