@@ -44,6 +44,7 @@ PURE = (
     "guard.table",
     "guard.watch",
     "switch.call",
+    "switch.call_row",
     "switch.leg",
     "switch.location",
     "routing.prefix",

@@ -5,20 +5,19 @@ authorizer or router that has to ask somebody. Messages of calls in progress wai
 """
 
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mizu.accounts.limits import Refusal
 from mizu.auth.request import Accepted, Authorizer, Challenge, Decision
 from mizu.config import Config
-from mizu.errors import CallRefused, MizuError, StoreBusy
+from mizu.errors import MizuError, StoreBusy
 from mizu.interfaces import ICallStore, IClock, IRouter
-from mizu.model import Account, CallAnswered, CallClosed, CallOpened, CallRequest, ChannelLimit, Route
+from mizu.model import Account, CallAnswered, CallClosed, CallOpened, ChannelLimit
 from mizu.observe import Metrics
 from mizu.sip.flow import Flow, Transports
 from mizu.sip.message import Request, Response
@@ -26,10 +25,10 @@ from mizu.sip.outgoing import RequestSender
 from mizu.sip.timers import DeadlineHeap, TimerSettings
 from mizu.sip.transactions import ServerTransaction, TransactionLayer, random_token
 from mizu.sip.wire import answer_bytes
-from mizu.switch.admission import allowed_routes, new_call
+from mizu.switch.admission import new_call
 from mizu.switch.call import Call, CallState
+from mizu.switch.call_writes import CallWrites
 from mizu.switch.callee import CalleeLeg
-from mizu.switch.causes import REASONS
 from mizu.switch.fields import uri_host
 from mizu.switch.invitation import called_number
 from mizu.switch.leg import Leg
@@ -65,11 +64,6 @@ def settings_of(config: Config, node: str) -> SwitchSettings:
 
 def _nobody_counts(host: str) -> None:
     return None
-
-
-def _begun(work: Awaitable[Any]) -> "Deferred[Any]":
-    """What a store was asked for, under way."""
-    return work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
 
 
 class Switchboard:
@@ -113,7 +107,6 @@ class Switchboard:
         self._transports = transports
         self._authorizer = authorizer
         self._locations = locations
-        self._store = calls
         self._domains = frozenset(domain.lower() for domain in config.sip.domains)
         self._calls: dict[str, Call] = {}
         self._dialogs: dict[tuple[str, str], Leg] = {}
@@ -122,11 +115,11 @@ class Switchboard:
         self._on_empty: Callable[[], None] | None = None
         self.draining = False
         self.unexpected_events = 0  #: events no state has a row for; 0 in a healthy server
-        self.refused_busy = 0  #: calls refused because of a limit, a drain or the database
+        self._turned_away = 0
         self.calls_begun = 0
-        self.calls_answered = 0
-        self._ways = Ways(routers, self._unknown_number)
-        self.pager = Pager(self, self._ways.find)
+        ways = Ways(routers, self._unknown_number)
+        self._writes = CallWrites(calls, ways)
+        self.pager = Pager(self, ways.find)
         #: told the address a call came from whose number nobody has; carriers are not told of
         self.on_unknown_number: Callable[[str], None] = _nobody_counts
 
@@ -139,6 +132,16 @@ class Switchboard:
     def calls(self) -> Mapping[str, Call]:
         """Calls that are not over, by their id."""
         return self._calls
+
+    @property
+    def refused_busy(self) -> int:
+        """Calls refused because of a limit of the server, a drain or the database."""
+        return self._turned_away + self._writes.refused_busy
+
+    @property
+    def calls_answered(self) -> int:
+        """Since the start."""
+        return self._writes.answered
 
     def counts(self) -> dict[str, int]:
         """Calls by state."""
@@ -278,7 +281,7 @@ class Switchboard:
         )
 
     def _busy(self, tx: ServerTransaction, retry_after_s: int) -> None:
-        self.refused_busy += 1
+        self._turned_away += 1
         self.answer(tx, 503, None, (("Retry-After", str(retry_after_s)),))
 
     def deny(self, tx: ServerTransaction, decision: Decision) -> None:
@@ -318,75 +321,7 @@ class Switchboard:
             call.begun_at,
             call.channels,
         )
-        self._find_way(call, account, opened, request.uri, flow.remote[0])
-
-    def _find_way(
-        self, call: Call, account: Account, opened: CallOpened, request_uri: str, source_host: str
-    ) -> None:
-        """The call row and routes; then the call goes on by itself."""
-        wanted = CallRequest(
-            call.call_id,
-            account,
-            call.caller_number,
-            call.called_number,
-            request_uri,
-            source_host,
-            call.begun_at,
-        )
-        written = _begun(self._store.open(opened))
-        written.addCallbacks(self._opened, self._not_opened, (call, wanted), errbackArgs=(call,))
-        written.addErrback(self._failed)
-
-    def _not_opened(self, failure: Failure, call: Call) -> None:
-        """The row could not be written; or it is, and the caller has no channel left."""
-        if isinstance(failure.value, CallRefused):
-            call.row_opened()
-        self._refused(failure, call)
-
-    def _opened(self, _: object, call: Call, wanted: CallRequest) -> None:
-        """The row is there; which way?"""
-        call.row_opened()
-        if call.outcome is not None:
-            call.setup_over()
-            return
-        try:
-            routes = self._ways.now(wanted)
-        except Exception:
-            self._refused(Failure(), call)  # type: ignore[no-untyped-call]
-            return
-        if routes is not None:
-            self._found(routes, call, wanted)
-        else:
-            found = Deferred.fromCoroutine(self._ways.find(wanted))
-            found.addCallbacks(self._found, self._refused, (call, wanted), errbackArgs=(call,))
-            found.addErrback(self._failed)
-
-    def _found(self, routes: Sequence[Route], call: Call, wanted: CallRequest) -> None:
-        if call.outcome is not None:
-            call.setup_over()
-            return
-        allowed = allowed_routes(wanted, routes)
-        if isinstance(allowed, Refusal):
-            call.refused(403, allowed.code, REASONS[allowed.code])
-        else:
-            call.routed(allowed)
-
-    def _refused(self, failure: Failure, call: Call) -> None:
-        """The row could not be written, or a router will not have the call."""
-        error = failure.value
-        fields: Sequence[Pair] = ()
-        if isinstance(error, StoreBusy):
-            self.refused_busy += 1
-            fields = (("Retry-After", str(error.retry_after_s)),)
-        elif not isinstance(error, MizuError):
-            self.log.failure(
-                "finding a route failed; call {call_id} was refused", failure, call_id=call.call_id
-            )
-            error = MizuError()
-        if call.outcome is not None:
-            call.setup_over()
-        else:
-            call.refused(error.sip_status, error.code, REASONS.get(error.code), fields)
+        self._writes.begin(call, account, opened, request.uri, flow.remote[0])
 
     async def _page(self, tx: ServerTransaction) -> None:
         decision = await self._authorizer.authorize(tx.request, tx.flow)
@@ -457,45 +392,13 @@ class Switchboard:
         return leg if leg is not None and leg.matches(remote_tag) else None
 
     def commit_answer(self, call: Call, answered: CallAnswered) -> None:
-        written = _begun(self._store.answer(answered))
-        written.addCallbacks(self._committed, self._not_committed, (call,), errbackArgs=(call,))
-        written.addErrback(self._failed)
-
-    def _committed(self, _: object, call: Call) -> None:
-        self.calls_answered += 1
-        call.committed()
-
-    def _not_committed(self, failure: Failure, call: Call) -> None:
-        error = failure.value
-        if isinstance(error, StoreBusy):
-            self.refused_busy += 1
-            call.not_committed(error.retry_after_s)
-        else:
-            self.log.failure("the answer of call {call_id} was not written", failure, call_id=call.call_id)
-            call.not_committed(StoreBusy.retry_after_s)
+        self._writes.commit_answer(call, answered)
 
     def take_channels(self, call: Call, channels: Sequence[ChannelLimit]) -> None:
-        taken = _begun(self._store.take(call.call_id, channels))
-        taken.addCallbacks(self._taken, self._not_taken, (call,), errbackArgs=(call,))
-        taken.addErrback(self._failed)
-
-    def _taken(self, _: object, call: Call) -> None:
-        call.channels_taken()
-
-    def _not_taken(self, failure: Failure, call: Call) -> None:
-        error = failure.value
-        if isinstance(error, CallRefused):
-            call.no_channel()
-            return
-        if isinstance(error, StoreBusy):
-            self.refused_busy += 1
-        else:
-            self.log.failure("channels of call {call_id} were not taken", failure, call_id=call.call_id)
-        retry_after_s = error.retry_after_s if isinstance(error, StoreBusy) else StoreBusy.retry_after_s
-        call.channels_unknown(retry_after_s)
+        self._writes.take_channels(call, channels)
 
     def close(self, closed: CallClosed) -> None:
-        self._store.close(closed)
+        self._writes.close(closed)
 
     def remove(self, call: Call) -> None:
         self._calls.pop(call.call_id, None)
@@ -510,11 +413,10 @@ class Switchboard:
         self._calls[call.call_id] = call
         self.calls_begun += 1
         if self.draining or len(self._calls) > self.settings.calls:
-            self.refused_busy += 1
+            self._turned_away += 1
             call.refused(503, "overloaded")
             return
-        uri = f"sip:{call.called_number}"
-        self._find_way(call, account, opened, uri, "")
+        self._writes.begin(call, account, opened, f"sip:{call.called_number}", "")
 
     def verify(self, tx: ServerTransaction, leg: Leg, accept: Callable[[], None]) -> None:
         self._spawn(self._verify(tx, leg, accept))

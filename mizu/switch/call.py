@@ -8,13 +8,15 @@ module does not.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from mizu.model import CallAnswered, CallClosed, ChannelLimit, Route
+from mizu.model import ChannelLimit, Route
 from mizu.sip.dialog import Field
-from mizu.sip.message import Request, Response, reason_phrase
+from mizu.sip.message import Request, Response
 from mizu.sip.timers import Deadline
+from mizu.switch.call_row import answer_row, closed_row
 from mizu.switch.call_table import (
     CALLING,
     ENDING,
+    GONE,
     OVER,
     SETUP,
     TABLE,
@@ -22,6 +24,7 @@ from mizu.switch.call_table import (
     CallerSide,
     CallState,
     Outcome,
+    nobody_more,
 )
 from mizu.switch.callee import CalleeLeg, Early, Invitation
 from mizu.switch.causes import (
@@ -36,60 +39,30 @@ from mizu.switch.causes import (
 )
 from mizu.switch.fields import REFUSAL, body_fields, escaped_user, passed_pairs
 from mizu.switch.leg import Leg, LegState
-from mizu.switch.ports import Ports, Target, address_text
+from mizu.switch.ports import Ports, Target
 
 __all__ = ["TABLE", "Call", "CallState"]
 
 Pair = tuple[str, str]
 
 
-class _Gone:
-    """In the place of ``Call.caller`` when the call is over."""
-
-    def provisional(self, leg: CalleeLeg, early: Early | None, response: Response, body: bytes) -> None:
-        """Nobody hears it."""
-
-    def accept(
-        self,
-        leg: CalleeLeg,
-        early: Early | None,
-        response: Response,
-        body: bytes,
-        on_ack: Callable[[Request], None] | None,
-    ) -> None:
-        """Nobody hears it."""
-
-    def refuse(self, status: int, reason: str | None = None, fields: Sequence[Pair] = ()) -> None:
-        """Nobody hears it."""
-
-
-_GONE = _Gone()
-
-
-def _nobody_more(route: Route) -> tuple[Invitation, Callable[[str], str]]:
-    """In the place of ``Call.invite_to`` once somebody answered, so that the INVITE can be forgotten."""
-    raise AssertionError("an answered call invites nobody")
-
-
 class Call:
     """A call and its legs."""
 
     __slots__ = (
-        "_answer_s",
         "_best",
         "_channels_pending",
         "_commit_pending",
         "_numbered",
         "_opened",
-        "_ring_at",
         "_ring_timeout",
         "_routes",
         "_setup_pending",
-        "_setup_s",
         "_starting",
         "_tried",
         "_winner_early",
         "_winner_response",
+        "answer_s",
         "begun_at",
         "call_id",
         "called_number",
@@ -101,7 +74,9 @@ class Call:
         "outcome",
         "patience_s",
         "ports",
+        "ring_at",
         "route",
+        "setup_s",
         "state",
         "told",
         "winner",
@@ -130,9 +105,9 @@ class Call:
         self.invite_to: Callable[[Route], tuple[Invitation, Callable[[str], str]]]
         self._routes: list[Route] = []  # still to try, next one last
         self._best: tuple[Failure, Response | None] | None = None
-        self._setup_s = ports.now()
-        self._answer_s: float | None = None
-        self._ring_at: datetime | None = None
+        self.setup_s = ports.now()
+        self.answer_s: float | None = None
+        self.ring_at: datetime | None = None
         self._ring_timeout: Deadline | None = None
         self._opened = False
         self._commit_pending = False
@@ -149,15 +124,15 @@ class Call:
     @property
     def rang(self) -> bool:
         """Has the caller heard of anybody who rings?"""
-        return self._ring_at is not None
+        return self.ring_at is not None
 
     def age_s(self, now_s: float) -> float:
         """Since the INVITE came, by the monotonic clock."""
-        return now_s - self._setup_s
+        return now_s - self.setup_s
 
     def talk_s(self, now_s: float) -> float:
         """Since the answer; 0: nobody has answered."""
-        return 0.0 if self._answer_s is None else now_s - self._answer_s
+        return 0.0 if self.answer_s is None else now_s - self.answer_s
 
     # ------------------------------------------------------------ events
 
@@ -358,10 +333,10 @@ class Call:
     # ------------------------------------------------------------ what callees say
 
     def _progress(self, leg: CalleeLeg, early: Early | None, response: Response) -> None:
-        if self._ring_at is None:
-            self._ring_at = self.ports.wall()
+        if self.ring_at is None:
+            self.ring_at = self.ports.wall()
             if self.caller_leg is not None:
-                self.ports.metrics.session_indicated(self.ports.now() - self._setup_s)
+                self.ports.metrics.session_indicated(self.ports.now() - self.setup_s)
         body = leg.as_seen_by_caller(response)
         self.caller.provisional(leg, early, response, body)
 
@@ -410,29 +385,12 @@ class Call:
         self.winner = leg
         self.route = leg.route
         self._winner_early, self._winner_response = early, response
-        self._answer_s = self.ports.now()
+        self.answer_s = self.ports.now()
         for other in tuple(self.legs):
             if isinstance(other, CalleeLeg) and other is not leg:
                 other.cancel((("Reason", 'SIP;cause=200;text="Call completed elsewhere"'),))
         self._commit_pending = True
-        self.ports.commit_answer(self, self._answer_row(leg))
-
-    def _answer_row(self, leg: CalleeLeg) -> CallAnswered:
-        assert leg.dialog is not None
-        dialogs = f'{{"callee":{leg.dialog.to_json()}'
-        caller = self.caller_leg
-        if caller is not None and caller.dialog is not None:
-            dialogs += f',"caller":{caller.dialog.to_json()}'
-        route = leg.route
-        return CallAnswered(
-            self.call_id,
-            self.ports.wall(),
-            route.name,
-            route.party.id if route.party is not None else None,
-            leg.call_id,
-            address_text(leg.flow) if leg.flow is not None else "",
-            dialogs + "}",
-        )
+        self.ports.commit_answer(self, answer_row(self, leg))
 
     @property
     def caller_leg(self) -> Leg | None:
@@ -452,7 +410,7 @@ class Call:
         assert leg is not None
         assert response is not None
         early, self._winner_early, self._winner_response = self._winner_early, None, None
-        self.invite_to = _nobody_more
+        self.invite_to = nobody_more
         caller = self.caller_leg
         if caller is not None:
             caller.peer, leg.peer = leg, caller
@@ -548,27 +506,7 @@ class Call:
         if outcome is None or self._commit_pending:
             return
         self._opened = False
-        leg, route = self.winner or self._tried, self.route
-        account = route.party if route is not None else None
-        talked = self.told and self._answer_s is not None
-        until_s = self._answer_s if talked and self._answer_s is not None else outcome.end_s
-        self.ports.close(
-            CallClosed(
-                call_id=self.call_id,
-                ring_at=self._ring_at,
-                end_at=outcome.end_at,
-                setup_s=max(until_s - self._setup_s, 0.0),
-                talk_s=max(outcome.end_s - until_s, 0.0) if talked else 0.0,
-                sip_status=outcome.status,
-                sip_reason=outcome.reason or reason_phrase(outcome.status),
-                ended_by=outcome.ended_by,
-                cause=outcome.cause,
-                route=route.name if route is not None else "",
-                callee_account_id=account.id if account is not None else None,
-                callee_sip_call_id=leg.call_id if leg is not None else "",
-                callee_address=address_text(leg.flow) if leg is not None and leg.flow is not None else "",
-            )
-        )
+        self.ports.close(closed_row(self, outcome, self._tried))
 
     def _written(self, *args: object) -> None:
         """The call ended while its answer was being written; now its end can be."""
@@ -590,7 +528,7 @@ class Call:
         self.ports.remove(self)
         # Legs know their call: without these it is freed at once, not when the collector comes by.
         self.winner = self._tried = self._winner_early = self._winner_response = self._best = None
-        self.caller, self.invite_to = _GONE, _nobody_more
+        self.caller, self.invite_to = GONE, nobody_more
 
     def setup_over(self) -> None:
         """Set-up found the call ended meanwhile; nothing more comes from it."""

@@ -8,8 +8,9 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
 
+from mizu.model import Route
 from mizu.sip.message import Request, Response
-from mizu.switch.callee import CalleeLeg, Early
+from mizu.switch.callee import CalleeLeg, Early, Invitation
 
 Pair = tuple[str, str]
 
@@ -104,6 +105,34 @@ class CallerSide(Protocol):
     ) -> None: ...
 
     def refuse(self, status: int, reason: str | None = None, fields: Sequence[Pair] = ()) -> None: ...
+
+
+class Gone:
+    """In the place of ``Call.caller`` when the call is over."""
+
+    def provisional(self, leg: CalleeLeg, early: Early | None, response: Response, body: bytes) -> None:
+        """Nobody hears it."""
+
+    def accept(
+        self,
+        leg: CalleeLeg,
+        early: Early | None,
+        response: Response,
+        body: bytes,
+        on_ack: Callable[[Request], None] | None,
+    ) -> None:
+        """Nobody hears it."""
+
+    def refuse(self, status: int, reason: str | None = None, fields: Sequence[Pair] = ()) -> None:
+        """Nobody hears it."""
+
+
+GONE = Gone()
+
+
+def nobody_more(route: Route) -> tuple[Invitation, Callable[[str], str]]:
+    """In the place of ``Call.invite_to`` once somebody answered, so that the INVITE can be forgotten."""
+    raise AssertionError("an answered call invites nobody")
 
 
 class Outcome:
