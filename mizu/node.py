@@ -256,6 +256,7 @@ class Node:
             resolve=self._hosts_of,
             forget=self._peer_changed,
             limit_name="limits.peers",
+            warns=False,
         )
         self._watch("account", feed.changed)
         return feed

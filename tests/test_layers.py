@@ -57,6 +57,7 @@ PURE = (
     "accounts.kinds",
     "accounts.limits",
     "accounts.numbers",
+    "accounts.proofs",
     "accounts.records",
     "accounts.rotation",
     "accounts.sip_fields",

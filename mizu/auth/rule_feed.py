@@ -39,6 +39,7 @@ class RuleFeed:
     :param resolve: the addresses of a domain name; empty: none found.
     :param forget: told the username of each account whose rule or addresses have changed.
     :param limit_name: the setting that is the index' limit.
+    :param warns: whether the log says what in a rule can match nothing.
     """
 
     log = Logger()
@@ -52,6 +53,7 @@ class RuleFeed:
         resolve: Callable[[str], Awaitable[Sequence[str]]],
         forget: Callable[[str | None], None] = _nobody,
         limit_name: str = "rules_max",
+        warns: bool = True,
     ) -> None:
         self.index = index
         self._rules = rules
@@ -59,6 +61,7 @@ class RuleFeed:
         self._resolve = resolve
         self._forget = forget
         self._limit_name = limit_name
+        self._warns = warns
         self._dirty: set[str] = set()
         self._all_dirty = False
         self._waiting: list[Deferred[None]] | None = None  # for the load under way
@@ -149,11 +152,8 @@ class RuleFeed:
     def _told(self, changed: Sequence[str]) -> None:
         for username in changed:
             self._forget(username)
-            problem = self.index.problems.get(username)
-            if problem:
-                self.log.warn(
-                    "account {username}: an address is ignored: {problem}", username=username, problem=problem
-                )
+            for problem in self.index.problems.get(username, ()) if self._warns else ():
+                self.log.warn("account {username}: {problem}", username=username, problem=problem)
         if changed:
             self._resolve_names()
 

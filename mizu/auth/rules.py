@@ -10,27 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
-from mizu.accounts.addresses import AddressEntry, Network, parse_entry, unmapped
+from mizu.accounts.addresses import AddressEntry, Network, unmapped
+from mizu.accounts.proofs import BOTH, BY_ADDRESS, read
 from mizu.auth.prefix_table import PrefixTable
-from mizu.errors import BadRequest, CallerMismatch
+from mizu.errors import CallerMismatch
 from mizu.model import AuthQuery, AuthRule, AuthType
 
-#: Types that compare the source with a list of addresses.
-BY_ADDRESS = frozenset(
-    (
-        AuthType.IP,
-        AuthType.IP_AND_TECH_PREFIX,
-        AuthType.IP_AND_PORT,
-        AuthType.IP_AND_USERNAME,
-        AuthType.IP_AND_DIGEST,
-        AuthType.IP_RANGE,
-        AuthType.IP_RANGE_AND_DIGEST,
-    )
-)
-RANGES = frozenset((AuthType.IP_RANGE, AuthType.IP_RANGE_AND_DIGEST))
-#: Types that a password belongs to, and a list of addresses.
-BOTH = frozenset((AuthType.IP_AND_DIGEST, AuthType.IP_RANGE_AND_DIGEST))
-TECH_PREFIX = frozenset((AuthType.TECH_PREFIX, AuthType.IP_AND_TECH_PREFIX))
 NAMES_OF_ADDRESS_MAX = 64  #: addresses of one domain name that are used
 
 
@@ -62,7 +47,8 @@ class RuleIndex:
         self._claimed = 0  # rules for which any source will do
         self.table: PrefixTable[Place] = PrefixTable()
         self.left_out = 0
-        self.problems: dict[str, str] = {}  #: username -> what in its addresses cannot be read
+        #: username -> sentences on what in its rule can match nothing
+        self.problems: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -87,8 +73,11 @@ class RuleIndex:
             self.left_out += 1
             return True
         self._rules[username] = rule
+        entries, problems = read(rule)
+        if problems:
+            self.problems[username] = problems
         if rule.auth_type in BY_ADDRESS:
-            self._add_places(rule)
+            self._add_places(rule, entries)
         elif rule.auth_type is AuthType.TECH_PREFIX:
             if rule.tech_prefix:
                 self._prefixes.setdefault(rule.tech_prefix, set()).add(username)
@@ -126,20 +115,9 @@ class RuleIndex:
                 self._add_named(rule, entry)
         return list(self._named[name])
 
-    def _add_places(self, rule: AuthRule) -> None:
+    def _add_places(self, rule: AuthRule, entries: Iterable[AddressEntry]) -> None:
         self._places[rule.username] = []
-        ranges = rule.auth_type in RANGES
-        for text in rule.addresses:
-            try:
-                entry = parse_entry(text)
-            except BadRequest as wrong:
-                self.problems[rule.username] = str(wrong)
-                continue
-            if entry.is_range and not ranges:
-                self.problems[rule.username] = (
-                    f"{text}: a range; it counts with auth_type 9 and 10 only, not with {int(rule.auth_type)}"
-                )
-                continue
+        for entry in entries:
             if entry.name:
                 self._named.setdefault(entry.name, {}).setdefault(rule.username, []).append(entry)
                 self._add_named(rule, entry)
@@ -271,7 +249,7 @@ class RuleIndex:
         for username in sorted(self._relays):
             state = "takes what nobody else does" if open_relay else "off: option enforcestrongauth is on"
             told.append(f"{username} is an open relay (auth_type 0): {state}")
-        told += [f"{name}: {self.problems[name]}" for name in (query.caller_number,) if name in self.problems]
+        told += [f"{query.caller_number}: {one}" for one in self.problems.get(query.caller_number, ())]
         return told
 
     def places_of(self, username: str) -> Sequence[Place]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from zope.interface import alsoProvides, implementer
 
+from mizu.accounts.proofs import BOTH
 from mizu.auth.interfaces import IByUsername, IExplains, IKeptFresh, ISelectsAtOnce
 from mizu.auth.rule_feed import RuleFeed
-from mizu.auth.rules import BOTH
 from mizu.interfaces import IAccountStore, IAuthBackend
 from mizu.model import Account, AuthAnswer, AuthQuery, AuthType
 from mizu.settings import setting

@@ -7,6 +7,7 @@ from typing import Any
 from mizu.accounts.fields import parsed
 from mizu.accounts.kinds import Value
 from mizu.accounts.numbers import series
+from mizu.accounts.proofs import warnings
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_template, may_clone
 from mizu.console.account_show import change_of, shown
@@ -233,10 +234,13 @@ class _AccountCommands:
         for name in names:
             self._services.on_account_changed(name)
         changes = _made(records)
+        told = warnings(records[0])  # the others have the same fields
         if len(records) > 1:
-            return self._added_many(records, passwords, changes)
-        lines = [f"account {names[0]} added"]
-        result: dict[str, Any] = {"user": shown(records[0])}
+            done = self._added_many(records, passwords, changes)
+            lines = [*done.lines, *(f"warning: {one}" for one in told)]
+            return CommandResult(lines, {**done.result, "warnings": told}, changes)
+        lines = [f"account {names[0]} added", *(f"warning: {one}" for one in told)]
+        result: dict[str, Any] = {"user": shown(records[0]), "warnings": told}
         if given:
             lines += _weakness(names[0], given)
         else:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from mizu.accounts.addresses import FurtherAddress
 from mizu.accounts.fields import FIELDS, field_of
 from mizu.accounts.kinds import Value
+from mizu.accounts.proofs import FIELDS as PROOFS
 from mizu.accounts.records import Record
 from mizu.console.account_commands import ACCOUNT_VERSION, USER, assigned
 from mizu.console.account_show import (
@@ -18,7 +19,7 @@ from mizu.console.account_show import (
     references,
     shown,
 )
-from mizu.console.address_commands import short
+from mizu.console.address_commands import short, warnings_of
 from mizu.console.address_commands import shown as address_shown
 from mizu.console.arguments import ASSIGNMENT, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
@@ -200,7 +201,11 @@ class _FieldCommands:
         self._services.on_account_changed(after["username"])
         lines = differences(before, after) or ["nothing changed"]
         lines.append(f"account {after['username']} is at version {after['version']}")
-        return CommandResult(lines, {"user": shown(after)}, (change_of(before, after),))
+        told: list[str] = []
+        if PROOFS & values.keys():
+            told = await warnings_of(self._services, after["username"], call.operator.scope_account_id)
+        lines += [f"warning: {one}" for one in told]
+        return CommandResult(lines, {"user": shown(after), "warnings": told}, (change_of(before, after),))
 
     async def tree(self, call: Invocation) -> CommandResult:
         limit = call.number("limit")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mizu.accounts.addresses import FurtherAddress, parse_entry, written
+from mizu.accounts.proofs import warnings
 from mizu.console.account_commands import ACCOUNT_VERSION, USER
 from mizu.console.account_services import Addresses
 from mizu.console.arguments import TEXT, Argument
@@ -12,7 +13,7 @@ from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned
 from mizu.console.versions import version_of
-from mizu.errors import BadRequest
+from mizu.errors import BadRequest, MizuError
 from mizu.model import Change
 
 NOTE_MAX_CHARACTERS = 200
@@ -32,6 +33,21 @@ def shown(one: FurtherAddress) -> dict[str, Any]:
 def short(one: FurtherAddress) -> str:
     """An address as a few words."""
     return f"{one.address} port {one.port}" if one.port else one.address
+
+
+async def warnings_of(services: ConsoleServices, username: str, scope: int | None) -> list[str]:
+    """
+    What in an account that was just changed can match nothing. Not known when the database is away by now,
+    which is no reason to say that the change failed.
+    """
+    try:
+        record = await services.records.get(username, scope)
+        further = (
+            (await services.addresses.list(username, scope))[1] if services.addresses is not None else ()
+        )
+    except MizuError:
+        return []
+    return warnings(record, further)
 
 
 def commands(services: ConsoleServices) -> tuple[Command, ...]:
@@ -108,10 +124,10 @@ class _AddressCommands:
         if before == after:
             return CommandResult([f"{username} has {short(after)} already"], result)
         self._services.on_account_changed(username)
-        lines = [f"{username} may send from {short(after)} now" if before is None else "note changed"]
-        if entry.is_range:
-            lines.append("a range counts only with auth_type 9 and 10")
-        return CommandResult(lines, result, _added((username, before, after)))
+        told = await warnings_of(self._services, username, call.operator.scope_account_id)
+        lines = [f"{username} has {short(after)} now" if before is None else "note changed"]
+        lines += [f"warning: {one}" for one in told]
+        return CommandResult(lines, {**result, "warnings": told}, _added((username, before, after)))
 
     async def delete(self, call: Invocation) -> CommandResult:
         entry = parse_entry(call.text("address"))

@@ -110,6 +110,17 @@ def test_an_empty_prefix_or_port_matches_nothing() -> None:
     assert "d" in index.problems
 
 
+def test_every_problem_of_an_account_is_told() -> None:
+    """In the log and by ``authtest``, for each account its own; put right, it is gone."""
+    index = index_of(rule("a", 1, "10.1.0.0/16", "192.0.2.1", "10.5.0.0/16"), rule("b", 9))
+    assert [one.partition(":")[0] for one in index.problems["a"]] == ["10.1.0.0/16", "10.5.0.0/16"]
+    told = index.explain(invite("192.0.2.1", "a"), open_relay=False)
+    assert "a: 10.1.0.0/16: a range; it counts with auth_type 9 and 10 only, not with 1" in told
+    assert "a: 10.5.0.0/16: a range; it counts with auth_type 9 and 10 only, not with 1" in told
+    index.replace("a", rule("a", 9, "10.1.0.0/16"))
+    assert list(index.problems) == ["b"]
+
+
 def test_nothing_is_looked_at_when_nothing_could_match() -> None:
     """The challenge of a phone with a password costs no look at its headers."""
     index = index_of(rule("trunk", 1, "192.0.2.1"))
