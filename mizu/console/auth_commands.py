@@ -1,10 +1,12 @@
 """``authtest``."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from mizu.accounts.addresses import parse_entry
 from mizu.console.arguments import TEXT, Argument, choice
-from mizu.console.services import AuthProbe, ConsoleServices
+from mizu.console.guard_services import GuardDesk, Outlook
+from mizu.console.services import AuthProbe, ConsoleServices, DryRun
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.errors import BadRequest
 from mizu.model import AuthQuery
@@ -13,6 +15,7 @@ from mizu.sip.uri import SipUri, parse_uri
 
 PORT = 5060
 _WORDS = {
+    "dropped": "dropped unread, without an answer",
     "accepted": "let in without a password",
     "password": "let in with the right password",
     "challenged": "asked for a password",
@@ -23,7 +26,7 @@ _WORDS = {
 def commands(services: ConsoleServices) -> tuple[Command, ...]:
     if services.auth is None:
         return ()
-    own = _AuthCommands(services.auth, services.realm)
+    own = _AuthCommands(services.auth, services.guard, services.realm)
     return (
         Command(
             name="authtest",
@@ -38,7 +41,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 Argument("user", TEXT, "username of its credentials; left out: it has none"),
                 Argument("proto", choice("udp", "tcp", "tls"), "transport", option=True, default="udp"),
             ),
-            details="Nothing is changed and no password is checked: credentials count as right.",
+            details="Nothing is changed and no password is checked: credentials count as right. Bans, the "
+            "white list and accounts that are slowed down are looked at first.",
             examples=(
                 "authtest 192.0.2.7 INVITE 1001 9196",
                 "authtest 192.0.2.7:5080 REGISTER 1001 1001 1001",
@@ -50,6 +54,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
 @dataclass(frozen=True, slots=True)
 class _AuthCommands:
     probe: AuthProbe
+    guard: GuardDesk | None
     realm: str
 
     async def authtest(self, call: Invocation) -> CommandResult:
@@ -73,18 +78,43 @@ class _AuthCommands:
                 has_credentials=bool(call.text("user")),
             )
         )
-        answer = f", {tried.status}" if tried.status else ""
-        whose = f", as {tried.account}" if tried.account and tried.outcome in ("accepted", "password") else ""
-        lines = [f"{method} from {host}:{port}: {_WORDS[tried.outcome]}{whose}{answer}"]
-        lines += [f"  {reason}" for reason in tried.reasons]
-        result = {
-            "outcome": tried.outcome,
-            "status": tried.status,
-            "account": tried.account,
-            "backend": tried.backend,
-            "reasons": list(tried.reasons),
-        }
-        return CommandResult(lines, result)
+        found = _found(tried)
+        if self.guard is not None:
+            outlook = self.guard.outlook(host, port, call.text("proto"), call.text("user"))
+            found = _guarded(found, outlook, 401 if registers else 407)
+        lines = [f"{method} from {host}:{port}: {_summary(found)}"]
+        lines += [f"  {reason}" for reason in found["reasons"]]
+        return CommandResult(lines, found)
+
+
+def _found(tried: DryRun) -> dict[str, Any]:
+    return {
+        "outcome": tried.outcome,
+        "status": tried.status,
+        "account": tried.account,
+        "backend": tried.backend,
+        "reasons": list(tried.reasons),
+    }
+
+
+def _guarded(found: dict[str, Any], outlook: Outlook, asks: int) -> dict[str, Any]:
+    """What becomes of it when the guard has looked at it first."""
+    reasons = [*outlook.reasons, *found["reasons"]]
+    if outlook.dropped:
+        reasons.insert(len(outlook.reasons), f"without that: {_summary(found)}")
+        return {"outcome": "dropped", "status": 0, "account": "", "backend": "", "reasons": reasons}
+    if outlook.unchecked:
+        return {"outcome": "challenged", "status": asks, "account": "", "backend": "", "reasons": reasons}
+    return {**found, "reasons": reasons}
+
+
+def _summary(found: dict[str, Any]) -> str:
+    whose = (
+        f", as {found['account']}"
+        if found["account"] and found["outcome"] in ("accepted", "password")
+        else ""
+    )
+    return f"{_WORDS[found['outcome']]}{whose}" + (f", {found['status']}" if found["status"] else "")
 
 
 def source_of(word: str) -> tuple[str, int]:

@@ -25,6 +25,19 @@ class FailureRow(Protocol):
     def proven(self) -> bool: ...
 
 
+class Outlook(Protocol):
+    """What the guard would do with a request; ``mizu.guard.desk.Outlook``."""
+
+    @property
+    def dropped(self) -> bool: ...
+
+    @property
+    def unchecked(self) -> bool: ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+
 class GuardDesk(Protocol):
     """The guard as operators use it; ``mizu.guard.desk.Desk``, where each method is described."""
 
@@ -45,3 +58,5 @@ class GuardDesk(Protocol):
     def distrust(self, target: str) -> Awaitable[str]: ...
 
     def list_failures(self) -> Sequence[FailureRow]: ...
+
+    def outlook(self, host: str, port: int, proto: str, username: str) -> Outlook: ...

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import inf
 from typing import TypeVar
 
@@ -11,9 +13,18 @@ from mizu.guard.doorman import Doorman, record_of
 from mizu.guard.watch import Failures
 from mizu.interfaces import IClock
 from mizu.model import BanRecord, TrustedAddress
-from mizu.targets import Target, parse_target, refuse_too_wide
+from mizu.targets import Target, normal_host, parse_target, refuse_too_wide
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the guard would do with a request, with its reasons."""
+
+    dropped: bool  #: unread and unanswered
+    unchecked: bool  #: its password would not be checked: the challenge is repeated
+    reasons: tuple[str, ...]
 
 
 class Desk:
@@ -39,6 +50,33 @@ class Desk:
             wanted = parse_target(target)
             bans = [ban for ban in bans if ban.target == wanted or _keeps_out(ban.target, wanted)]
         return [(record_of(ban), ban.proven) for ban in bans]
+
+    def outlook(self, host: str, port: int, proto: str, username: str) -> Outlook:
+        """
+        What would happen to a request from there. Nothing is counted, nobody's turn is taken.
+
+        :param username: of its credentials; empty: it has none.
+        """
+        door, host = self._door, normal_host(host)
+        bans = [ban for ban in door.bans.covering(host, port) if ban.until_s > door.wall_s()]
+        certain = [ban for ban in bans if ban.proven]
+        dropped, reasons = False, []
+        if host in door.trusted:
+            reasons.append("white-listed: no ban holds for it")
+        else:
+            through = bool(username) or proto != "udp"  # a ban in doubt is for what may be forged
+            dropped = bool(certain) or (bool(bans) and not through)
+            reasons = [_told(ban, dropped) for ban in certain or bans]
+            if not dropped and door.is_known_host(host):
+                reasons.append(f"known address: may fail {door.rules.known_factor} times as often")
+        wait_s = door.try_in_s(username, host) if username else None
+        if wait_s is not None:
+            turn = f"the next one in {wait_s:.0f} s" if wait_s else "this one has its turn"
+            reasons.append(
+                f"account {username!r} is slowed down after wrong passwords: one in "
+                f"{door.rules.account_pause_s:g} s is checked, {turn}"
+            )
+        return Outlook(dropped, bool(wait_s), tuple(reasons))
 
     async def ban(self, target: str, duration_s: float | None, reason: str, by: str) -> tuple[str, bool]:
         """
@@ -148,6 +186,20 @@ async def _written(writing: Awaitable[T]) -> T:
         return await writing
     except StoreBusy as busy:
         raise StoreBusy(f"it holds on this node; it is written when the database is back ({busy})") from None
+
+
+def _told(ban: Ban, dropped: bool) -> str:
+    until = "'unban'"
+    if ban.until_s != inf:
+        until = datetime.fromtimestamp(ban.until_s, UTC).isoformat(timespec="seconds")
+    where = f"banned until {until} ({ban.target}: {ban.reason or f'by {ban.by}'})"
+    if dropped:
+        return (
+            f"dropped: {where}"
+            if ban.proven
+            else f"dropped: {where}, in doubt: an answered challenge comes through"
+        )
+    return f"{where}, but in doubt: comes through"
 
 
 def _keeps_out(target: Target, address: Target) -> bool:

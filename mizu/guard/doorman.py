@@ -131,6 +131,13 @@ class Doorman:
         self._note(Offence.WRONG_PASSWORD, flow, proven=True)
         return False
 
+    def try_in_s(self, username: str, host: str) -> float | None:
+        """When a password of that account may be checked for this address, seconds; ``None``: at any time."""
+        now_s = self._clock.mono_s()
+        if not self.watch.is_slowed(username, now_s) or self._registered_at(username, host):
+            return None
+        return self.watch.next_try_in_s(username, now_s)
+
     def is_known(self, flow: "Flow") -> bool:
         """Was somebody authenticated there lately, or is it trusted? Then the address is no forged one."""
         host = flow.remote[0]

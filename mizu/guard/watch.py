@@ -141,6 +141,10 @@ class Watch:
             return False
         return self._accounts.get(username[:USERNAME_MAX_CHARACTERS], now_s) >= threshold
 
+    def next_try_in_s(self, username: str, now_s: float) -> float:
+        """When the next password may be checked for an account that is slowed down, seconds; 0: now."""
+        return max(0.0, self._next_try_s.get(username[:USERNAME_MAX_CHARACTERS], 0.0) - now_s)
+
     def may_try(self, username: str, now_s: float) -> bool:
         """May one more password be checked for an account that is slowed down? Takes the turn."""
         name = username[:USERNAME_MAX_CHARACTERS]
