@@ -13,6 +13,7 @@ from datetime import datetime
 from mizu.accounts.fields import SERVER, Field, field_of
 from mizu.accounts.kinds import Value
 from mizu.errors import BadRequest
+from mizu.model import Rights
 
 PROBLEMS_MAX = 1000  #: kept of one import; beyond it they are only counted
 LINE_MAX_CHARACTERS = 65_536
@@ -20,6 +21,8 @@ NAME_MAX_CHARACTERS = 100  #: of a file's name, as messages have it
 #: Lines of an import that is all or none, or a dry run, by an operator limited to some accounts: while it
 #: runs, changes of owners by others wait.
 AT_ONCE_LINES_MAX = 5000
+#: Columns of the original that we have no field for; a file may have them, and they are ignored.
+NOT_KEPT = frozenset(("ip",))  # the last address of a phone: its registration has it
 _PATH = re.compile(r"[/\\]")
 
 
@@ -75,6 +78,7 @@ class ImportJob:
     by: str
     scope: int | None
     begun_at: datetime
+    rights: Rights | None = None  #: of who began it; ``None``: no limit
     state: str = "running"  #: running, done, failed, cancelled
     stopping: bool = False  #: it ends after its batch
     total_bytes: int = 0
@@ -108,7 +112,7 @@ class Heading:
         problems = []
         for name in self.names:
             try:
-                self.fields.append(field_of(name))
+                self.fields.append(None if name.lower() in NOT_KEPT else field_of(name))
             except BadRequest as wrong:
                 problems.append(f"line 1, column {name or '(empty)'}: {wrong}")
         known = [one.name for one in self.fields if one is not None]

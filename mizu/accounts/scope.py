@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from mizu.accounts.fields import BY_NAME, OWNER, SELF, SERVER, STAFF
 from mizu.accounts.kinds import Value
 from mizu.errors import BadRequest, Forbidden, MizuError, NotFound
-from mizu.model import AccountType
+from mizu.model import AccountType, Rights
 
 #: What an operator limited to some accounts may make.
 OWNED_TYPES = frozenset(
@@ -72,6 +72,23 @@ def check_change(scope: int | None, account_id: int, values: Mapping[str, Value]
             raise wrong
     if scope is not None and "parent_id" in values and values["parent_id"] is None:
         raise Forbidden("an account cannot be moved out of your own accounts")
+
+
+def check_rights(own: Rights | None, before: int, values: Mapping[str, Value]) -> None:
+    """
+    May an operator with these rights change those of an account?
+
+    :param own: the operator's; ``None``: the server itself, no limit.
+    :param before: what the account has.
+    :raise Forbidden: it has, or would get, more than the operator.
+    """
+    wanted = values.get("rights")
+    if own is None or not isinstance(wanted, int) or wanted == before:
+        return
+    if before > own:
+        raise Forbidden(f"rights: the account has more than your own, {own.name.lower()}")
+    if wanted > own:
+        raise Forbidden(f"rights: you may give up to your own, {own.name.lower()}")
 
 
 def check_delete(scope: int | None, account_id: int) -> None:

@@ -229,7 +229,12 @@ class _AccountCommands:
         ]
         operator = call.operator
         records = await self._records.add(
-            new, operator.scope_account_id, operator.name, copied, note=call.note(_made)
+            new,
+            operator.scope_account_id,
+            operator.name,
+            copied,
+            rights=operator.rights,
+            note=call.note(_made),
         )
         for name in names:
             self._services.on_account_changed(name)
@@ -266,7 +271,13 @@ class _AccountCommands:
         ha1s = secrets_of(username, self._services.realm, password)
         noted = call.note(lambda done: (change_of(*done, password=True),))
         before, after = await self._records.change(
-            username, {}, scope, ha1=ha1s, version=version_of(call), note=noted
+            username,
+            {},
+            scope,
+            ha1=ha1s,
+            version=version_of(call),
+            rights=call.operator.rights,
+            note=noted,
         )
         self._services.on_account_changed(username)
         lines = [f"password of {username} changed", *_weakness(username, password)]
@@ -304,7 +315,12 @@ class _AccountCommands:
     async def _change(self, call: Invocation, values: dict[str, Value]) -> tuple[Record, Record]:
         noted = call.note(lambda done: (change_of(*done),))
         before, after = await self._records.change(
-            call.text("user"), values, call.operator.scope_account_id, version=version_of(call), note=noted
+            call.text("user"),
+            values,
+            call.operator.scope_account_id,
+            version=version_of(call),
+            rights=call.operator.rights,
+            note=noted,
         )
         self._services.on_account_changed(after["username"])
         return before, after

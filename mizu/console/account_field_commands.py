@@ -196,7 +196,12 @@ class _FieldCommands:
         version = version_of(call)
         noted = call.note(lambda done: (change_of(*done),))
         before, after = await self._records.change(
-            call.text("user"), values, call.operator.scope_account_id, version=version, note=noted
+            call.text("user"),
+            values,
+            call.operator.scope_account_id,
+            version=version,
+            rights=call.operator.rights,
+            note=noted,
         )
         self._services.on_account_changed(after["username"])
         lines = differences(before, after) or ["nothing changed"]

@@ -14,7 +14,7 @@ from mizu.accounts.kinds import Value
 from mizu.accounts.numbers import PhoneNumber
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.rotation import SipAccount
-from mizu.model import AuditEntry, AuditNote, Operator
+from mizu.model import AuditEntry, AuditNote, Operator, Rights
 
 
 class Records(Protocol):
@@ -49,6 +49,7 @@ class Records(Protocol):
         by: str,
         defaults: Mapping[str, Value] | None = None,
         *,
+        rights: Rights | None,
         note: AuditNote | None,
     ) -> Awaitable[Sequence[Record]]: ...
 
@@ -60,6 +61,7 @@ class Records(Protocol):
         *,
         ha1: Mapping[str, str] | None = None,
         version: int | None = None,
+        rights: Rights | None,
         note: AuditNote | None,
     ) -> Awaitable[tuple[Record, Record]]: ...
 

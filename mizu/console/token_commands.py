@@ -77,8 +77,9 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             ),
             details="A token of a support or admin account without an owner reaches the whole server; of "
             "such an account below an owner, everything of that owner; of any other account, that account "
-            "and what is below it. It never has more rights than its account.",
-            examples=("tokens add alice", "tokens add shop7 --rights sales --days 30 --label 'web shop'"),
+            "and what is below it. It never has more rights than its account: "
+            "'sales' reads, 'admin' changes too.",
+            examples=("tokens add alice", "tokens add shop7 --rights admin --days 30 --label 'web shop'"),
             changes=True,
             atomic=True,
             scoped=True,

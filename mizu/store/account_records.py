@@ -16,6 +16,7 @@ from mizu.accounts.scope import (
     check_change,
     check_delete,
     check_new,
+    check_rights,
     unknown,
     visible,
     visible_many,
@@ -24,7 +25,7 @@ from mizu.accounts.sealing import Keys
 from mizu.accounts.usernames import check_username
 from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict, NotFound
-from mizu.model import AuditNote
+from mizu.model import AuditNote, Rights
 from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS
@@ -163,16 +164,18 @@ class AccountRecords:
         scope: int | None,
         by: str,
         defaults: Mapping[str, Value] | None = None,
+        rights: Rights | None = None,
         note: AuditNote | None = None,
     ) -> Deferred[Sequence[Record]]:
         """
         Make accounts, all or none. An operator with a scope makes them below their own account.
 
         :param defaults: values that come from a template, not from the operator.
+        :param rights: the operator's; nobody gives more than their own. ``None``: no limit.
         :raise Conflict: a name is taken. :raise BadRequest: :raise NotFound: an account referred to.
         :raise Forbidden: something that this operator may not give.
         """
-        return self._changes.transact(note, self._add, accounts, scope, by, defaults or {})
+        return self._changes.transact(note, self._add, accounts, scope, by, defaults or {}, rights)
 
     async def _add(
         self,
@@ -181,12 +184,14 @@ class AccountRecords:
         scope: int | None,
         by: str,
         defaults: Mapping[str, Value],
+        rights: Rights | None,
     ) -> Sequence[Record]:
         if len(accounts) > _MANY_MAX:
             raise BadRequest(f"at most {_MANY_MAX} accounts at once")
         rows = []
         for new in accounts:
             check_new(scope, new.values)
+            check_rights(rights, 0, {**defaults, **new.values})
             values = await self._resolved(cursor, {"parent_id": None, **defaults, **new.values}, scope)
             if values["parent_id"] is None:
                 values["parent_id"] = scope
@@ -204,15 +209,23 @@ class AccountRecords:
         *,
         ha1: Mapping[str, str] | None = None,
         version: int | None = None,
+        rights: Rights | None = None,
         note: AuditNote | None = None,
     ) -> Deferred[tuple[Record, Record]]:
         """
         Change fields, the password, or both. The record before and after.
 
         :param version: what the operator has seen; anything else in the database is a conflict.
+        :param rights: the operator's, as for :meth:`add`.
         :raise NotFound: :raise Stale: :raise BadRequest: :raise Forbidden: :raise Conflict:
         """
-        return self._changes.transact(note, self.change_with, who, dict(values), scope, ha1, version)
+
+        async def change(cursor: Cursor) -> tuple[Record, Record]:
+            return await self.change_with(
+                cursor, who, dict(values), scope, ha1=ha1, version=version, rights=rights
+            )
+
+        return self._changes.transact(note, change)
 
     async def change_with(
         self,
@@ -220,12 +233,15 @@ class AccountRecords:
         who: str,
         values: dict[str, Value],
         scope: int | None,
+        *,
         ha1: Mapping[str, str] | None,
         version: int | None,
+        rights: Rights | None,
     ) -> tuple[Record, Record]:
         """:meth:`change` inside a transaction of the caller."""
         before = await self._lock(cursor, who, scope, version)
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
+        check_rights(rights, before["rights"], values)
         values = await self._resolved(cursor, values, scope)
         if values.get("phone_number") != before["phone_number"]:
             await self._check_number(cursor, values, scope)

@@ -91,7 +91,15 @@ class Imports:
             raise Overloaded("other imports are running; try again when they are over")
         file, size_bytes = self._open(order)
         self._number += 1
-        job = ImportJob(self._number, order, operator.name, scope, self._wall(), total_bytes=size_bytes)
+        job = ImportJob(
+            self._number,
+            order,
+            operator.name,
+            scope,
+            self._wall(),
+            rights=operator.rights,
+            total_bytes=size_bytes,
+        )
         self._keep(job)
         self._running[job.number] = job
         Deferred.fromCoroutine(self._run(job, file, entry)).addErrback(self._broken, job)

@@ -20,7 +20,7 @@ from mizu.accounts.bulk import (
 from mizu.accounts.fields import BY_NAME, REFERENCES
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record, changed_fields
-from mizu.accounts.scope import check_template, may_clone, refused_new, visible
+from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, visible
 from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
@@ -234,6 +234,11 @@ class ImportRun:
     def _row(self, line: ImportLine, known: Mapping[str, int]) -> dict[str, Any] | None:
         """The columns of a new account; ``None``: the line is bad."""
         values: dict[str, Value] = {"parent_id": None, **self._copied, **line.values}
+        try:
+            check_rights(self._job.rights, 0, values)
+        except MizuError as wrong:
+            self._bad(line, str(wrong), "rights")
+            return None
         for one in REFERENCES:
             who = values.get(one.name)
             if who is not None:
@@ -283,7 +288,13 @@ class ImportRun:
         await cursor.execute("SAVEPOINT line")
         try:
             before, after = await self._records.change_with(
-                cursor, line.username, dict(line.values), self._job.scope, ha1, line.version
+                cursor,
+                line.username,
+                dict(line.values),
+                self._job.scope,
+                ha1=ha1,
+                version=line.version,
+                rights=self._job.rights,
             )
         except (MizuError, *BadRow) as wrong:
             if isinstance(wrong, StoreBusy):

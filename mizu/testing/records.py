@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from mizu.accounts.fields import FIELDS, REFERENCES
 from mizu.accounts.kinds import SECRET, Value
 from mizu.accounts.records import NewAccount, Record
-from mizu.accounts.scope import check_change, check_delete, check_new, unknown
+from mizu.accounts.scope import check_change, check_delete, check_new, check_rights, unknown
 from mizu.accounts.versions import check_version
 from mizu.errors import Conflict
-from mizu.model import Account, AccountType, AuditNote, AuthType
+from mizu.model import Account, AccountType, AuditNote, AuthType, Rights
 
 _OF_ACCOUNT = {
     "type",
@@ -148,12 +148,14 @@ class MemoryRecords:
         by: str,
         defaults: Mapping[str, Value] | None = None,
         *,
+        rights: Rights | None = None,
         note: AuditNote | None = None,
     ) -> Sequence[Record]:
         self._check()
         rows = self._accounts.rows
         for new in accounts:
             check_new(scope, new.values)
+            check_rights(rights, 0, {**(defaults or {}), **new.values})
             if new.username in rows:
                 raise Conflict(f"there is an account {new.username!r} already")
         made = []
@@ -188,12 +190,14 @@ class MemoryRecords:
         *,
         ha1: Mapping[str, str] | None = None,
         version: int | None = None,
+        rights: Rights | None = None,
         note: AuditNote | None = None,
     ) -> tuple[Record, Record]:
         self._check()
         before = self._find(who, scope)
         check_version(f"account {who!r}", before["version"], version)
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
+        check_rights(rights, before["rights"], values)
         username = before["username"]
         account, old = self._accounts.rows[username]
         changed = replace(account, version=before["version"] + 1)

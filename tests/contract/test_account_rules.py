@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from mizu.accounts.usernames import is_username
 from mizu.console.commands import command_table
-from mizu.errors import BadRequest, Conflict, MizuError, NotFound
+from mizu.errors import BadRequest, Conflict, Forbidden, MizuError, NotFound
 from mizu.model import Operator, Rights
 from mizu.store.migrate import migrations
 from mizu.testing.console import FakeConsole
@@ -68,10 +68,10 @@ class Console:
             await self(*words, who=who)
         return str(caught.value)
 
-    async def load(self, text: str, *options: str):
+    async def load(self, text: str, *options: str, who: Operator = STAFF):
         """Import this text."""
         (self.files / "a.csv").write_text(text, encoding="utf-8")
-        return (await self("import", "a.csv", *options))["import"]
+        return (await self("import", "a.csv", *options, who=who))["import"]
 
     def reseller(self, name: str, number: int) -> Operator:
         """An operator limited to that account."""
@@ -244,6 +244,34 @@ async def test_who_sets_and_who_enters_at_once_know_of_each_other(console):
         assert await owner(console, number) == "alice"
 
 
+# ------------------------------------------------------------------ rights
+
+
+async def test_nobody_gives_rights_above_their_own(console):
+    """By command, clone or import, to others or to themselves; nor takes them from who has more."""
+    alice = Operator("alice", Rights.ADMIN, "127.0.0.1")
+    await console("adduser", "alice", "type=admin", "rights=admin")
+    await console("adduser", "root", "type=admin", "rights=60")
+    for words in (
+        ("set", "alice", "rights=60"),
+        ("adduser", "al2", "type=admin", "rights=general_admin"),
+        ("clone", "root", "al2"),
+        ("set", "root", "rights=0"),
+    ):
+        assert "rights: " in await console.refused(Forbidden, *words, who=alice)
+    for options in ((), ("--whole",), ("--update",)):
+        done = await console.load("username,type,Rights\nal2,15,60\nalice,15,60\n", *options, who=alice)
+        assert (done["added"], done["changed"], done["bad"]) == (0, 0, 2)
+    assert (done["problems"][0]["column"], done["problems"][1]["column"]) == ("Rights", "Rights")
+    done = await console.load("username\nal2\n", "--template", "root", who=alice)
+    assert done["bad"] == 1
+    await console("adduser", "al2", "type=admin", "rights=50", who=alice)
+    await console("clone", "root", "al3", "rights=40", who=alice)
+    await console("set", "root", "display_name=Root", "rights=60", who=alice)
+    await console("set", "alice", "rights=40", who=alice)
+    await console("set", "alice", "rights=60")
+
+
 def as_before(url: str, version: int, sql: str) -> list[str]:
     """
     Make the database anew as it was at that version, with what the statement puts there, and bring it up to
@@ -282,8 +310,10 @@ def test_a_database_of_before_is_brought_up_to_date(database_url):
     said = as_before(database_url, 8, old)
     assert [text.partition(": ")[2].strip() for text in said] == [
         "account #1 is called 'a@b', which no new account may be: name it by its id in commands",
-        "account #3 (carol) has the phone_number 3612, which is allocated to account #2: "
-        "one of them must lose it",
+        (
+            "account #3 (carol) has the phone_number 3612, which is allocated to account #2: "
+            "one of them must lose it"
+        ),
     ]
     assert rows(database_url, "SELECT number, account_id FROM phone_number ORDER BY number") == [
         ("3610", 1),
