@@ -121,8 +121,6 @@ def measure(
         raise SystemExit(f"bench: --registrations must be between {SMALL} and --accounts")
     if registrations / fill_rate > FILL_S_MAX:
         raise SystemExit(f"bench: that takes more than {FILL_S_MAX} s; raise --fill-rate")
-    # It would look at both from time to time, after different numbers of changes, in the middle of a run.
-    cluster.sql("postgres", "alter system set autovacuum = off;\nselect pg_reload_conf() \\g /dev/null\n")
     sides: list[Side] = []
     try:
         for number, (all_of_them, phones) in enumerate(((SMALL, SMALL), (accounts, registrations))):
@@ -141,6 +139,11 @@ def measure(
             )
             sides.append(side)
             prepare(cluster, side, fill_rate)
+        # It would look at both from time to time, after different numbers of changes, in the middle of a run.
+        # Not earlier: a table that fills up needs its statistics.
+        cluster.sql("postgres", "alter system set autovacuum = off;\nselect pg_reload_conf() \\g /dev/null\n")
+        for side in sides:
+            settle(cluster, side.peer)
         for turn in range(setup.repeat):
             for side in _in_turn(sides, turn):
                 settle(cluster, side.peer)
