@@ -158,7 +158,7 @@ class Limits:
 
     account_id: int
     max_channels: int = 0  #: calls at a time; 0: no limit of its own
-    partners: frozenset[str] | None = None  #: ids of accounts, ``g`` and ids of groups; ``None``: all
+    partners: frozenset[int] | None = None  #: accounts, members of groups among them; ``None``: all
     enabled_prefixes: tuple[str, ...] | None = None  #: of called numbers; ``None``: all
     blocked_prefixes: tuple[str, ...] = ()
     tech_prefixes: frozenset[str] | None = None  #: that a gateway takes; ``None``: all
@@ -194,7 +194,6 @@ class Account:
     tech_prefix: str = ""  #: its called numbers begin so, because it is known by that
     company_id: int | None = None  #: whose short numbers it may dial: of its company, itself if it is one
     owners: tuple[int, ...] = ()  #: its owner, the owner of that one, ..., upward
-    groups: frozenset[int] = frozenset()  #: that it or one of its owners is in
     limits: tuple[Limits, ...] = ()  #: of itself and its owners, upward; only of those that limit anything
 
 

@@ -28,7 +28,8 @@ def limits_of(account_id: int, fields: Mapping[str, Any]) -> Limits:
     The limits of an account from those of its fields that limit anything, as they are stored.
 
     :param fields: ``max_channels``, ``allowed_partners``, ``enabled_prefixes``, ``enabled_tech_prefixes``,
-        ``blocked_prefixes``, ``only_test_calls``, ``test_prefix``, each as in ``mizu.accounts.call_fields``.
+        ``blocked_prefixes``, ``only_test_calls``, ``test_prefix``, each as in ``mizu.accounts.call_fields``;
+        ``members``: ids of the accounts in the groups that ``allowed_partners`` names.
     """
     partners = _listed(fields.get("allowed_partners", EVERY))
     tech_prefixes = _listed(fields.get("enabled_tech_prefixes") or EVERY)
@@ -36,13 +37,18 @@ def limits_of(account_id: int, fields: Mapping[str, Any]) -> Limits:
     return Limits(
         account_id,
         fields.get("max_channels", 0),
-        None if partners is None else frozenset(partners),
+        None if partners is None else frozenset((*_ids(partners), *fields.get("members", ()))),
         _listed(fields.get("enabled_prefixes", EVERY)),
         ("",) if blocked is None else blocked,
         None if tech_prefixes is None else frozenset(tech_prefixes),
         _listed(fields.get("test_prefix") or EVERY),
         fields.get("only_test_calls", False),
     )
+
+
+def _ids(items: Iterable[str]) -> Iterable[int]:
+    """Those of accounts; the others are groups."""
+    return (int(item) for item in items if item.isdigit())
 
 
 def _listed(text: str) -> tuple[str, ...] | None:
@@ -98,18 +104,13 @@ def _digits(caller: Account, called: str) -> str:
 
 
 def _partners(caller: Account, gateway: Account) -> Refusal | None:
-    """Each list on the one side must name the other: the account itself, an owner, or a group of theirs."""
+    """Each list on the one side must name the other, or an owner of it: as account or by a group."""
     for side, other in ((caller, gateway), (gateway, caller)):
         for one in side.limits:
-            if one.partners is not None and one.partners.isdisjoint(_names(other)):
+            if one.partners is not None and one.partners.isdisjoint((other.id, *other.owners)):
                 text = f"account {one.account_id} does not allow account {other.id} as partner"
                 return Refusal("partner", one.account_id, text)
     return None
-
-
-def _names(account: Account) -> list[str]:
-    """As lists of partners name it."""
-    return [str(account.id), *map(str, account.owners), *(f"g{group}" for group in account.groups)]
 
 
 def _prefixes(chain: Iterable[Limits], digits: str) -> Refusal | None:

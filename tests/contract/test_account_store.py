@@ -200,7 +200,7 @@ async def test_limits_are_found_with_the_account_and_its_owners(accounts):
     assert account.calling_circle == 3
     assert account.limits == (
         Limits(mine, tech_prefixes=frozenset({"100"}), test_prefixes=("999",), only_test_calls=True),
-        Limits(lower, partners=frozenset({"5", "g7"}), enabled_prefixes=("36", "49")),
+        Limits(lower, partners=frozenset({5}), enabled_prefixes=("36", "49")),
         Limits(upper, blocked_prefixes=("90",)),
         Limits(top, max_channels=100),
     )

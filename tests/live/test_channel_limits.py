@@ -148,7 +148,7 @@ async def test_a_restart_frees_the_channels_of_its_orphans(nodes, tmp_path, data
 
 
 async def test_a_limit_of_an_owner_reaches_every_node_at_once(nodes):
-    """Whoever is below is looked up anew; so for a group that an owner joins."""
+    """Whoever is below is looked up anew; so for a group of partners that somebody joins."""
     one, two, _ = nodes
     heard: list[str | None] = []
     two.changes.subscribe("account", heard.append)
@@ -172,6 +172,17 @@ async def test_a_limit_of_an_owner_reaches_every_node_at_once(nodes):
     await one.accounts.change("top", None, {"max_channels": 3})
     assert await hears() >= {"top", "middle", "alice"}
     assert (await two.accounts.find("alice"))[0].limits[0].max_channels == 3
-    await one._reports.operate("INSERT INTO account_group_member VALUES (%s, %s)", (group, top.id))
-    assert await hears() >= {"top", "middle", "alice"}
-    assert (await two.accounts.find("alice"))[0].groups == {group}
+    carrier = await one.accounts.add("carrier", {}, {"type": 8})
+    await one.accounts.change("middle", None, {"allowed_partners": f"g{group}"})
+    assert await hears() >= {"middle", "alice"}
+    assert (await two.accounts.find("alice"))[0].limits[0].partners == frozenset()
+    join = "INSERT INTO account_group_member VALUES (%s, %s)"
+    await one._reports.operate(join, (group, carrier.id))
+    assert await hears() >= {"carrier", "middle", "alice"}
+    assert (await two.accounts.find("alice"))[0].limits[0].partners == {carrier.id}
+    deep = await one.accounts.add("deep", {}, {"parent_id": (await one.accounts.find("alice"))[0].id})
+    assert (await two.accounts.find("deep"))[0].limits == (await two.accounts.find("alice"))[0].limits
+    assert deep.owners[-1] == top.id
+    await one._reports.operate("DELETE FROM account_group WHERE id = %s", (group,))
+    assert await hears() >= {"carrier", "middle", "alice", "deep"}
+    assert (await two.accounts.find("deep"))[0].limits[0].partners == frozenset()

@@ -12,7 +12,9 @@ CREATE FUNCTION account_limits_of(max_channels integer, allowed_partners text, e
         'enabled_tech_prefixes', nullif(nullif(enabled_tech_prefixes, ''), '*'),
         'blocked_prefixes', nullif(blocked_prefixes, ''),
         'only_test_calls', nullif(only_test_calls, false),
-        'test_prefix', nullif(nullif(test_prefix, ''), '*'))), '{}'::jsonb)
+        'test_prefix', nullif(nullif(test_prefix, ''), '*'),
+        'groups', (SELECT jsonb_agg(substr(item, 2)::bigint)
+            FROM unnest(string_to_array(allowed_partners, ',')) item WHERE item LIKE 'g%'))), '{}'::jsonb)
 $$;
 COMMENT ON FUNCTION account_limits_of(integer, text, text, text, text, boolean, text) IS 'The fields that limit calls, without those that limit nothing; empty: none does';
 
@@ -20,16 +22,24 @@ ALTER TABLE account ADD COLUMN limits jsonb GENERATED ALWAYS AS (account_limits_
     enabled_prefixes, enabled_tech_prefixes, blocked_prefixes, only_test_calls, test_prefix)) STORED;
 COMMENT ON COLUMN account.limits IS 'The fields that limit its calls and those of everything below it; empty: none does';
 
+CREATE FUNCTION account_limits_with_members(limits jsonb) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT limits || jsonb_build_object('members', (SELECT coalesce(jsonb_agg(DISTINCT m.account_id), '[]')
+        FROM account_group_member m
+        WHERE m.group_id = ANY (ARRAY(SELECT jsonb_array_elements_text(limits -> 'groups')::bigint))))
+$$;
+COMMENT ON FUNCTION account_limits_with_members(jsonb) IS 'Limits whose partners are groups, with the members of these';
+-- Lists of partners that name groups are found by the groups.
+CREATE INDEX account_partner_groups ON account (id) WHERE allowed_partners LIKE '%g%';
+
 CREATE FUNCTION account_above(account_id bigint) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
     WITH RECURSIVE up (id, parent_id, limits, level) AS (
         SELECT id, parent_id, limits, 0 FROM account WHERE id = account_id
         UNION ALL
         SELECT a.id, a.parent_id, a.limits, level + 1 FROM up JOIN account a ON a.id = up.parent_id
-    ) SELECT jsonb_agg(jsonb_build_array(id, limits,
-        (SELECT coalesce(jsonb_agg(m.group_id), '[]') FROM account_group_member m WHERE m.account_id = up.id))
-        ORDER BY level) FROM up
+    ) SELECT jsonb_agg(jsonb_build_array(id,
+        CASE WHEN limits ? 'groups' THEN account_limits_with_members(limits) ELSE limits END) ORDER BY level) FROM up
 $$;
-COMMENT ON FUNCTION account_above(bigint) IS 'The account and everything above it, upward: id, limits and groups of each';
+COMMENT ON FUNCTION account_above(bigint) IS 'The account and everything above it, upward: id and limits of each';
 
 -- ------------------------------------------------------------------ who hears of a change
 
@@ -81,20 +91,26 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Groups of an owner are groups of everything below it, where lists of partners name them.
+CREATE FUNCTION note_members(groups bigint[], members bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM note_accounts(members, false);
+    PERFORM note_accounts((SELECT array_agg(id) FROM account WHERE allowed_partners LIKE '%g%'
+        AND string_to_array(allowed_partners, ',') && ARRAY(SELECT 'g' || g FROM unnest(groups) g)), true);
+END $$;
+COMMENT ON FUNCTION note_members(bigint[], bigint[]) IS 'Tell every node that these accounts joined or left groups: of them, and of whose partners the groups are';
 CREATE OR REPLACE FUNCTION account_group_member_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        PERFORM note_accounts((SELECT array_agg(account_id) FROM new_rows), true);
+        PERFORM note_members(array_agg(DISTINCT group_id), array_agg(DISTINCT account_id)) FROM new_rows;
     ELSE
-        PERFORM note_accounts((SELECT array_agg(account_id) FROM old_rows), true);
+        PERFORM note_members(array_agg(DISTINCT group_id), array_agg(DISTINCT account_id)) FROM old_rows;
     END IF;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE FUNCTION account_group_member_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM note_accounts((SELECT array_agg(account_id)
-        FROM (SELECT account_id FROM new_rows UNION SELECT account_id FROM old_rows) every), true);
+    PERFORM note_members(array_agg(DISTINCT group_id), array_agg(DISTINCT account_id))
+        FROM (SELECT * FROM new_rows UNION ALL SELECT * FROM old_rows) every;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE FUNCTION account_group_altered() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -59,7 +59,6 @@ def row(name: str) -> tuple[Any, ...]:
         None,
         None,
         None,
-        [],
         None,
         "ha1" + name,
         None,
