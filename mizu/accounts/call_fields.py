@@ -8,10 +8,10 @@ from mizu.accounts.kinds import (
     CURRENCY,
     FLAG,
     HOST,
-    IDS,
     MOMENT,
     MONEY,
     NUMBER,
+    PARTNERS,
     PERCENT,
     PREFIXES,
     choice,
@@ -48,8 +48,9 @@ def calls_fields() -> Iterable[Field]:
     yield Field(
         "allowed_partners",
         ("AllowedPartners",),
-        IDS,
-        "gateway: which senders may use it; sender: which gateways it may use. Owners' lists count too",
+        PARTNERS,
+        "gateway: which senders may use it; sender: which gateways it may use; accounts and groups. Owners' "
+        "lists count too",
         group,
         "*",
     )
@@ -207,8 +208,8 @@ def trunk_fields() -> Iterable[Field]:
     yield Field(
         "partner_priority",
         ("prioritypartner",),
-        IDS,
-        "preferred for calls from these accounts",
+        PARTNERS,
+        "preferred for calls from these accounts and groups",
         group,
         "",
         guide="5.6",

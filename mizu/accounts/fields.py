@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from mizu.accounts.call_fields import billing_fields, calls_fields, trunk_fields
 from mizu.accounts.field import OWNER, SELF, SERVER, STAFF, Field
-from mizu.accounts.kinds import ACCOUNT, Value
+from mizu.accounts.kinds import ACCOUNT, MEMBERS, PARTNERS, Value
 from mizu.accounts.party_fields import (
     authorization_fields,
     contact_fields,
@@ -22,6 +22,7 @@ __all__ = [
     "BY_NAME",
     "FIELDS",
     "GROUPS",
+    "LISTS",
     "OWNER",
     "REFERENCES",
     "SELF",
@@ -50,6 +51,8 @@ _BY_ANY: Mapping[str, Field] = {
 }
 #: Columns that hold the id of another account.
 REFERENCES: tuple[Field, ...] = tuple(field for field in FIELDS if field.kind is ACCOUNT)
+#: Columns that hold a list of ids: ``12`` of an account, ``g7`` of a group.
+LISTS: tuple[Field, ...] = tuple(field for field in FIELDS if field.kind in (PARTNERS, MEMBERS))
 
 
 def field_of(name: str) -> Field:

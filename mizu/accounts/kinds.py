@@ -24,7 +24,9 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]*\Z")
 _NUMBER = re.compile(r"\+?[0-9*#]{1,32}\Z")
 _PREFIX = re.compile(r"[0-9*#]{1,15}\Z")
 _ITEM_ID = re.compile(r"[0-9]{1,18}\Z")
-_PARTNER = re.compile(r"g?[0-9]{1,18}\Z")
+_REST = r"[^\s,\x00-\x1f\x7f\ud800-\udfff]{0,254}\Z"
+_MEMBER = re.compile(rf"@?#[0-9]{{1,18}}\Z|@?[^\s,@#\x00-\x1f\x7f\ud800-\udfff]{_REST}")
+_STORED = re.compile(r"g?[0-9]{1,18}\Z")
 _USERNAME = re.compile(r"[^\s,\x00-\x1f\x7f\ud800-\udfff]{1,255}\Z")
 MICRO = 1_000_000
 LIST_MAX_ITEMS = 1000
@@ -218,12 +220,48 @@ def _prefixes(word: str) -> str:
     return _listed(word, _PREFIX, "prefixes of up to 15 digits with commas between them, or *")
 
 
-def _ids(word: str) -> str:
-    return _listed(word, _PARTNER, "ids of accounts (12) and groups (g12) with commas between them, or *")
+class Named(str):
+    """Names of accounts and groups as somebody wrote them, commas between; the store puts ids there."""
+
+    __slots__ = ()
 
 
-def _usernames(word: str) -> str:
-    return _listed(word, _USERNAME, "usernames with commas between them")
+def _members(word: str, more: str = "") -> str:
+    wanted = "usernames, or # and an account id, and groups as @name, with commas between them" + more
+    listed = _listed(word, _MEMBER, wanted)
+    return Named(listed) if listed not in ("", "*") else listed
+
+
+def _partners(word: str) -> str:
+    return _members(word, ", or *")
+
+
+def _ring(word: str) -> str:
+    if word.strip() == "*":
+        raise ValueError("usernames and groups as @name; * is not taken here")
+    return _members(word)
+
+
+def _shown_members(value: Value) -> str:
+    """As ``set`` takes it: ``#12`` for an account, ``@#7`` for a group."""
+    if isinstance(value, Named):
+        return value
+    items = str(value or "").split(",")
+    return ",".join(
+        item if not _STORED.match(item) else f"@#{item[1:]}" if item[0] == "g" else f"#{item}"
+        for item in items
+    )
+
+
+class _MembersKind(Kind):
+    """JSON numbers are ids of accounts, text is names, a list has both."""
+
+    __slots__ = ()
+
+    def accept(self, given: object) -> Value:
+        many = given if isinstance(given, list | tuple) else [given]
+        ids = (f"#{one}" if isinstance(one, int) and not isinstance(one, bool) else one for one in many)
+        return self.parse(",".join(map(_text_of, ids)))
 
 
 def _currency(word: str) -> str:
@@ -263,8 +301,8 @@ ADDRESSES = Kind("addresses", _addresses)
 NUMBER = Kind("number", _number)
 OWN_NUMBER = Kind("number", _own_number)  #: without a plus sign
 PREFIXES = Kind("prefixes", _prefixes)
-IDS = Kind("ids", _ids)
-USERNAMES = Kind("usernames", _usernames)
+PARTNERS = _MembersKind("partners", _partners, _shown_members, to_json=_shown_members)
+MEMBERS = _MembersKind("members", _ring, _shown_members, to_json=_shown_members)
 CURRENCY = Kind("currency", _currency)
 ACCOUNT = _AccountKind(
     "account", _account, lambda value: f"#{value}" if value else "", {"type": ["integer", "string", "null"]}

@@ -7,11 +7,11 @@ from mizu.accounts.kinds import (
     ACCOUNT,
     ADDRESSES,
     FLAG,
+    MEMBERS,
     MOMENT,
     NUMBER,
     OWN_NUMBER,
     SECRET,
-    USERNAMES,
     choice,
     integer,
     text,
@@ -224,7 +224,13 @@ def numbers_fields() -> Iterable[Field]:
         "caller_number", (), NUMBER, "number shown to the called party; empty: the username", group, ""
     )
     yield Field(
-        "ring_group", ("RingGroup",), USERNAMES, "who else rings when it is called", group, "", guide="9.1"
+        "ring_group",
+        ("RingGroup",),
+        MEMBERS,
+        "accounts and groups that ring too when it is called",
+        group,
+        "",
+        guide="9.1",
     )
     yield Field(
         "ring_mode",

@@ -4,12 +4,12 @@ Money is an ``int`` of millionths, a percentage text with two places, a time ISO
 says only whether it is set (``True``/``False``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mizu.accounts.fields import BY_NAME, FIELDS
-from mizu.accounts.kinds import PERCENT, SECRET, Value
+from mizu.accounts.fields import BY_NAME, FIELDS, LISTS, REFERENCES, Field
+from mizu.accounts.kinds import ACCOUNT, PERCENT, SECRET, Value
 
 Record = dict[str, Any]
 
@@ -68,3 +68,27 @@ def given_fields(record: Record) -> Record:
         for name, value in record.items()
         if value != BY_NAME[name].default and name not in ("version", "changed_at", "created_at")
     }
+
+
+def referred(records: Iterable[Record]) -> frozenset[str]:
+    """What records refer to, as lists have it: ``12`` is an account, ``g7`` a group."""
+    found: set[str] = set()
+    for record in records:
+        found.update(str(record[one.name]) for one in REFERENCES if record[one.name] is not None)
+        for one in LISTS:
+            found.update(record[one.name].split(","))
+    return frozenset(found - {"", "*"})
+
+
+def with_names(one: Field, value: Value, names: Mapping[str, str]) -> str:
+    """
+    The text of a value for another server, where ids mean others: names of accounts, groups as ``@name``.
+
+    :param names: of what is referred to, as :func:`referred` has it; what is not there is left out.
+    """
+    if one.kind is ACCOUNT:
+        return names.get(str(value), "")
+    if one in LISTS and value != "*":
+        items = [(item, names.get(item)) for item in str(value).split(",")]
+        return ",".join(f"@{name}" if item[0] == "g" else name for item, name in items if name)
+    return one.kind.show(value)

@@ -7,7 +7,7 @@ from mizu.accounts.addresses import FurtherAddress
 from mizu.accounts.fields import FIELDS, field_of
 from mizu.accounts.kinds import Value
 from mizu.accounts.proofs import FIELDS as PROOFS
-from mizu.accounts.records import Record
+from mizu.accounts.records import Record, referred
 from mizu.console.account_commands import ACCOUNT_VERSION, USER, assigned
 from mizu.console.account_show import (
     assignments,
@@ -16,7 +16,6 @@ from mizu.console.account_show import (
     field_list,
     json_value,
     page,
-    references,
     shown,
 )
 from mizu.console.address_commands import short, warnings_of
@@ -137,8 +136,7 @@ class _FieldCommands:
         scope = call.operator.scope_account_id
         chain = await self._records.chain(call.text("user"), scope)
         record = chain[0]
-        names = dict(await self._records.names(references(chain))) if scope is None else {}
-        names.update({one["id"]: one["username"] for one in chain})
+        names = await self._records.names(referred([record]), scope)
         groups = list(await self._records.groups(record["id"], scope))
         owners = [one["username"] for one in chain[1:]]
         stopped = stopped_by(chain)

@@ -1,9 +1,9 @@
 """How accounts are shown: as JSON, as one line, as a page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mizu.accounts.fields import BY_NAME, FIELDS, GROUPS, Field
+from mizu.accounts.fields import BY_NAME, FIELDS, GROUPS, LISTS, Field
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record, changed_fields, given_fields
 from mizu.console.text import aligned
@@ -25,20 +25,31 @@ def json_value(name: str, value: Any) -> Any:
     return value if one.secret else one.kind.to_json(value)
 
 
-def text_value(one: Field, value: Any, names: Mapping[int, str] | None = None) -> str:
+def text_value(one: Field, value: Any, names: Mapping[str, str] | None = None) -> str:
     """A value for people; ``names`` has the usernames of accounts that are referred to."""
     if one.secret:
         return "set" if value else ""
     if one.kind.name == "flag":
         return "yes" if value else "no"
     if one.kind.name == "account":
-        return f"{(names or {}).get(value, '')} #{value}".strip() if value else ""
+        return f"{(names or {}).get(str(value), '')} #{value}".strip() if value else ""
+    if one in LISTS:
+        return _members(str(value), one, names or {})
     if one.kind.name == "choice":
         return f"{value} {one.kind.name_of(value)}".strip()
     return one.kind.show(value)
 
 
-def page(record: Record, names: Mapping[int, str]) -> list[str]:
+def _members(value: str, one: Field, names: Mapping[str, str]) -> str:
+    """``carrier #12, @cheap``; without names as ``set`` takes it."""
+    shown = zip(value.split(","), one.kind.show(value).split(","), strict=True)
+    return ", ".join(
+        text if item not in names else f"@{names[item]}" if item[0] == "g" else f"{names[item]} {text}"
+        for item, text in shown
+    )
+
+
+def page(record: Record, names: Mapping[str, str]) -> list[str]:
     """Every field of an account with its value, the original's name, and what it means."""
     lines: list[str] = []
     for group in GROUPS:
@@ -100,9 +111,3 @@ def change_of(before: Record | None, after: Record | None, *, password: bool = F
 
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:
     return {name: json_value(name, value) for name, value in values.items()}
-
-
-def references(records: Sequence[Record]) -> list[int]:
-    """Ids of accounts that these records refer to."""
-    fields = [one.name for one in FIELDS if one.kind.name == "account"]
-    return [record[name] for record in records for name in fields if record[name] is not None]

@@ -9,7 +9,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from txpostgres.txpostgres import Cursor
 
-from mizu.accounts.fields import REFERENCES
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import NewAccount, Record, columns_of, record_of
 from mizu.accounts.scope import (
@@ -24,7 +23,7 @@ from mizu.accounts.scope import (
 from mizu.accounts.sealing import Keys
 from mizu.accounts.usernames import check_username
 from mizu.accounts.versions import check_version
-from mizu.errors import BadRequest, Conflict, NotFound
+from mizu.errors import BadRequest, Conflict
 from mizu.model import AuditNote, Rights
 from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
@@ -32,6 +31,7 @@ from mizu.store.fields import HA1_COLUMNS
 from mizu.store.noted import NotedChanges
 from mizu.store.number_rights import no_such_number, not_to_give
 from mizu.store.postgres import IntegrityError, Pool
+from mizu.store.references import find
 from mizu.store.text import storable
 
 ROW = """to_jsonb(a) - ARRAY['ha1_md5', 'ha1_sha256']
@@ -59,7 +59,10 @@ _USERNAMES = f"""SELECT a.username FROM account a WHERE a.username LIKE %(patter
 _SEEN = (
     f"SELECT a.username FROM account a WHERE a.username = ANY (%(names)s::text[]) AND {visible_many('a.id')}"
 )
-_NAMES = "SELECT id, username FROM account WHERE id = ANY (%s::bigint[])"
+_NAMES = f"""SELECT a.id, a.username FROM account a
+ WHERE a.id = ANY (%(ids)s::bigint[]) AND {visible_many("a.id")}"""
+_GROUP_NAMES = f"""SELECT g.id, g.name FROM account_group g WHERE g.id = ANY (%(ids)s::bigint[])
+ AND (%(scope)s::bigint IS NULL OR (g.owner_id IS NOT NULL AND {visible_many("g.owner_id")}))"""
 _GROUPS = f"""SELECT g.name FROM account_group_member m JOIN account_group g ON g.id = m.group_id
  WHERE m.account_id = %(id)s AND {visible("g.owner_id")} ORDER BY g.name"""
 _DIGESTS = tuple(HA1_COLUMNS.values())
@@ -150,9 +153,18 @@ class AccountRecords:
         names = ("id", "username", "type", "enabled", "suspended", "children")
         return [(row[0], dict(zip(names, row[1:], strict=True))) for row in rows]
 
-    async def names(self, ids: Sequence[int]) -> Mapping[int, str]:
-        """Usernames by id, for showing references; unknown ids are left out."""
-        return dict(await self._reports.query(_NAMES, (sorted(set(ids)),)) if ids else ())
+    async def names(self, ids: Collection[str], scope: int | None) -> Mapping[str, str]:
+        """
+        Usernames by id, and names of groups by ``g`` and id, for showing references; what is not there, or
+        not seen, is left out.
+        """
+        found: dict[str, str] = {}
+        for letter, sql in (("", _NAMES), ("g", _GROUP_NAMES)):
+            wanted = [int(one.removeprefix("g")) for one in ids if one.startswith("g") == bool(letter)]
+            if wanted:
+                rows = await self._reports.query(sql, {"ids": wanted, "scope": scope})
+                found.update((f"{letter}{number}", name) for number, name in rows)
+        return found
 
     async def groups(self, account_id: int, scope: int | None) -> Sequence[str]:
         """Names of the groups it is in, those that the operator sees."""
@@ -304,30 +316,13 @@ class AccountRecords:
     async def _resolved(
         self, cursor: Cursor, values: Mapping[str, Value], scope: int | None
     ) -> dict[str, Value]:
-        """The values with ids for accounts named by username or ``#id``; they must be seen."""
-        found = dict(values)
-        for one in REFERENCES:
-            who = found.get(one.name)
-            if isinstance(who, str):
-                found[one.name] = await self._id(cursor, one.name, who, scope)
-            elif who is not None and scope is not None:
-                found[one.name] = await self._id(cursor, one.name, f"#{who}", scope)
-        return found
+        """The values with ids for accounts and groups that are named; they must be seen."""
+        return (await find(cursor, [values], scope)).resolved(values)
 
     async def _check_number(self, cursor: Cursor, values: Mapping[str, Value], scope: int | None) -> None:
         number = str(values.get("phone_number") or "")
         if number and await not_to_give(cursor, [number], scope):
             raise no_such_number(number)
-
-    async def _id(self, cursor: Cursor, field: str, who: str, scope: int | None) -> int:
-        match, params = matching(who)
-        await cursor.execute(
-            f"SELECT a.id FROM account a WHERE {match} AND {visible('a.id')}", {**params, "scope": scope}
-        )
-        row = cursor.fetchone()
-        if row is None:
-            raise NotFound(f"{field}: there is no account {who!r}")
-        return int(row[0])
 
     # ------------------------------------------------------------ keys
 

@@ -17,7 +17,7 @@ from mizu.accounts.bulk import (
     Problem,
     rows,
 )
-from mizu.accounts.fields import BY_NAME, REFERENCES
+from mizu.accounts.fields import BY_NAME, LISTS, REFERENCES
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record, changed_fields
 from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, visible
@@ -28,10 +28,9 @@ from mizu.store.account_records import AccountRecords, insert
 from mizu.store.noted import NotedChanges, Written
 from mizu.store.number_rights import no_such_number, not_to_give
 from mizu.store.postgres import BadRow, Link
+from mizu.store.references import Known, UnknownReference, find, mentioned
 
 BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
-_KNOWN = f"""SELECT a.username, a.id FROM account a
- WHERE (a.username = ANY (%(names)s::text[]) OR a.id = ANY (%(ids)s::bigint[])) AND {visible("a.id")}"""  # noqa: S608
 _TAKEN = f"""SELECT a.username, {visible("a.id")} FROM account a
  WHERE a.username = ANY (%(names)s::text[])"""  # noqa: S608
 
@@ -159,7 +158,7 @@ class ImportRun:
             for problem in problems:
                 self._job.note(problem)
             if line is not None and (line := self._checked(line)) is not None:
-                if line.username in names or any(line.values.get(one.name) in names for one in REFERENCES):
+                if line.username in names or not names.isdisjoint(mentioned(line.values)):
                     yield batch
                     batch, names = [], set()
                 batch.append(line)
@@ -196,7 +195,7 @@ class ImportRun:
         names = [line.username for line in batch]
         await cursor.execute(_TAKEN, {"names": names, "scope": self._job.scope})
         taken = dict(cursor.fetchall())
-        known = await self._known(cursor, batch)
+        known = await find(cursor, [{**self._copied, **line.values} for line in batch], self._job.scope)
         numbers = {str(line.values["phone_number"]) for line in batch if line.values.get("phone_number")}
         withheld = await not_to_give(cursor, numbers, self._job.scope)
         new: list[tuple[ImportLine, dict[str, Any]]] = []
@@ -217,21 +216,7 @@ class ImportRun:
         if not (self._job.order.whole or self._job.order.dry_run):
             self._stored = True
 
-    async def _known(self, cursor: Cursor, batch: Sequence[ImportLine]) -> Mapping[str, int]:
-        wanted = {line.values.get(one.name) for line in batch for one in REFERENCES}
-        wanted |= {self._copied.get(one.name) for one in REFERENCES}
-        names = [who for who in wanted if isinstance(who, str) and not who.startswith("#")]
-        ids = [int(who[1:]) for who in wanted if isinstance(who, str) and who.startswith("#")]
-        ids += [who for who in wanted if isinstance(who, int)]
-        if not names and not ids:
-            return {}
-        await cursor.execute(_KNOWN, {"names": names, "ids": ids, "scope": self._job.scope})
-        found: dict[str, int] = {}
-        for username, number in cursor.fetchall():
-            found[username] = found[f"#{number}"] = number
-        return found
-
-    def _row(self, line: ImportLine, known: Mapping[str, int]) -> dict[str, Any] | None:
+    def _row(self, line: ImportLine, known: Known) -> dict[str, Any] | None:
         """The columns of a new account; ``None``: the line is bad."""
         values: dict[str, Value] = {"parent_id": None, **self._copied, **line.values}
         try:
@@ -239,14 +224,11 @@ class ImportRun:
         except MizuError as wrong:
             self._bad(line, str(wrong), "rights")
             return None
-        for one in REFERENCES:
-            who = values.get(one.name)
-            if who is not None:
-                found = known.get(who if isinstance(who, str) else f"#{who}")
-                if found is None:
-                    self._bad(line, f"{one.name}: there is no account {who!r}", one.name)
-                    return None
-                values[one.name] = found
+        try:
+            values = known.resolved(values)
+        except UnknownReference as wrong:
+            self._bad(line, str(wrong), wrong.field)
+            return None
         if values["parent_id"] is None:
             values["parent_id"] = self._job.scope
         ha1 = self._digests(line.username, line.password) if line.password else {}
@@ -310,7 +292,8 @@ class ImportRun:
 def _made(line: ImportLine, row: Mapping[str, Any]) -> Change:
     """For the audit list: what the line says."""
     values = {
-        name: row.get(name) if BY_NAME[name] in REFERENCES else one for name, one in line.values.items()
+        name: row.get(name) if BY_NAME[name] in (*REFERENCES, *LISTS) else one
+        for name, one in line.values.items()
     }
     owner = row.get("parent_id")
     after = _plain(values, password=bool(line.password))

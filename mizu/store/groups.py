@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,13 @@ from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict, Forbidden, NotFound
 from mizu.model import AccountType, AuditNote
 from mizu.store.account_records import matching
+from mizu.store.accounts import refusal
 from mizu.store.noted import NotedChanges
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
 
 NAME_MAX = 64
+_NO_NAME = re.compile(r"^[@#*]|[\s,]")
 MEMBERS_AT_ONCE_MAX = 1000
 #: A group is managed by the operators of its owner, and of those above; one without owner by staff.
 _SEEN = f"(%(scope)s::bigint IS NULL OR (g.owner_id IS NOT NULL AND {visible('g.owner_id')}))"
@@ -92,8 +95,9 @@ class PostgresGroups:
     async def _add(
         self, cursor: Cursor, name: str, kind: GroupKind, owner: str, note: str, scope: int | None
     ) -> Group:
-        if not 0 < len(name) <= NAME_MAX or not storable(name) or any(c.isspace() or c == "," for c in name):
-            raise BadRequest(f"a group's name has 1 to {NAME_MAX} characters, no blanks and no commas")
+        if not 0 < len(name) <= NAME_MAX or not storable(name) or _NO_NAME.search(name):
+            text = "no blanks, no commas, and no @, # or * at the beginning"
+            raise BadRequest(f"a group's name has 1 to {NAME_MAX} characters, {text}")
         _check_note(note)
         owner_id = scope
         if owner:
@@ -221,7 +225,10 @@ class PostgresGroups:
                 _check_kind(group, found)
             names = {number: username for number, username, _ in found}
             sql = _JOIN if join else _LEAVE
-        await cursor.execute(sql, (group.id, sorted(names)))
+        try:
+            await cursor.execute(sql, (group.id, sorted(names)))
+        except IntegrityError as refused:  # changed by somebody else meanwhile
+            raise refusal(refused) from None
         altered = [names[row[0]] for row in cursor.fetchall()]
         if altered:
             await cursor.execute(_TOUCH, (group.id,))

@@ -16,9 +16,10 @@ from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict, NotFound
 from mizu.model import AccountType, AuditNote
 from mizu.store.account_records import AccountRecords, matching
+from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
 from mizu.store.noted import NotedChanges
-from mizu.store.postgres import Pool, UniqueViolation
+from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
 
 _COLUMNS = """s.id, s.sip_server_id, s.username, s.password_sealed, s.caller_number, s.credit_micro,
@@ -123,6 +124,8 @@ class PostgresSipAccounts:
             await cursor.execute(f"INSERT INTO sip_account ({names}) VALUES ({places}) RETURNING id", columns)
         except UniqueViolation:
             raise Conflict(f"{server} has an account {username!r} already") from None
+        except IntegrityError as refused:  # changed by somebody else meanwhile
+            raise refusal(refused) from None
         return _account(await self._find(cursor, cursor.fetchone()[0], scope))
 
     def change(

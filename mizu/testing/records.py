@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from mizu.accounts.fields import FIELDS, REFERENCES
-from mizu.accounts.kinds import SECRET, Value
+from mizu.accounts.fields import FIELDS, LISTS, REFERENCES
+from mizu.accounts.kinds import SECRET, Named, Value
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_change, check_delete, check_new, check_rights, unknown
 from mizu.accounts.versions import check_version
@@ -135,8 +135,9 @@ class MemoryRecords:
                 walk(0, record)
         return found[:limit]
 
-    async def names(self, ids: Sequence[int]) -> Mapping[int, str]:
-        return {one["id"]: one["username"] for one in self._every() if one["id"] in ids}
+    async def names(self, ids: Collection[str], scope: int | None) -> Mapping[str, str]:
+        every = {str(one["id"]): one for one in self._every() if self._seen(one, scope)}
+        return {number: one["username"] for number, one in every.items() if number in ids}
 
     async def groups(self, account_id: int, scope: int | None) -> Sequence[str]:
         return []
@@ -172,6 +173,10 @@ class MemoryRecords:
             who = resolved.get(one.name)
             if isinstance(who, str):
                 resolved[one.name] = self._find(who, scope)["id"]
+        for one in LISTS:
+            named = resolved.get(one.name)
+            if isinstance(named, Named):
+                resolved[one.name] = ",".join(str(self._find(who, scope)["id"]) for who in named.split(","))
         account, ha1 = self._accounts.rows[username]
         known: dict[str, Any] = {name: resolved[name] for name in _OF_ACCOUNT if name in resolved}
         known |= {"type": AccountType(known["type"])} if "type" in known else {}

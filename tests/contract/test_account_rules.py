@@ -323,3 +323,120 @@ def test_a_database_of_before_is_brought_up_to_date(database_url):
     told = rows(database_url, "SELECT phone_number FROM account ORDER BY id")
     assert [number for (number,) in told] == ["3610", "3611", "3612", "+3613", "3613"]
     direct(database_url, "UPDATE account SET max_channels = 1, phone_number = phone_number WHERE id = 3")
+
+
+# ------------------------------------------------------------------ names in lists, kinds of accounts
+
+
+async def test_lists_name_accounts_and_groups(console):
+    """By username, ``#`` and id, and ``@`` and the name of a group; kept as ids, shown with names."""
+    for name in ("alice", "1001", "gw"):
+        await console("adduser", name, *(["type=gateway"] if name == "gw" else []))
+    await console("group", "add", "cheap", "gateways")
+    ids = {one["username"]: one["id"] for one in (await console("users"))["users"]}
+    await console("set", "alice", f"AllowedPartners=gw,@cheap,#{ids['1001']},gw", "ring_group=1001,@cheap")
+    record = await console.store.records.get("alice", None)
+    group = (await console.store.groups.get("cheap", None)).id
+    assert record["allowed_partners"] == f"{ids['gw']},g{group},{ids['1001']}"
+    assert record["ring_group"] == f"{ids['1001']},g{group}"
+    shown = (await console("get", "alice", "allowed_partners"))["fields"]["allowed_partners"]
+    assert shown == f"#{ids['gw']},@#{group},#{ids['1001']}"
+    await console("set", "alice", f"allowed_partners={shown}")
+    assert (await console.store.records.get("alice", None))["allowed_partners"] == record["allowed_partners"]
+    page = "\n".join(await console.lines("describe", "alice"))
+    assert f"gw #{ids['gw']}, @cheap, 1001 #{ids['1001']}" in page
+    await console("clone", "alice", "bob")
+    assert (await console.store.records.get("bob", None))["ring_group"] == record["ring_group"]
+    await console("deluser", "gw")
+    assert f"#{ids['gw']}, @cheap, 1001" in "\n".join(await console.lines("describe", "alice"))
+    await console("set", "alice", "allowed_partners=*", "ring_group=", "prioritypartner=bob")
+
+
+async def test_lists_name_only_what_is_there(console):
+    """A number is a username: neither a slip nor the id of another server passes; an import says where."""
+    await console("adduser", "alice")
+    for word, wanted in (
+        ("99999", "no account '99999'"),
+        ("#99999", "no account '#99999'"),
+        ("@x", "no group 'x'"),
+    ):
+        for field in ("AllowedPartners", "prioritypartner", "RingGroup"):
+            assert wanted in await console.refused(NotFound, "set", "alice", f"{field}={word}")
+        assert wanted in await console.refused(NotFound, "adduser", "bob", f"ring_group={word}")
+    done = await console.load('username,max_channels,RingGroup\na,1,"alice,nobody"\nb,1,alice\nc,1,@x\n')
+    assert [(one["line"], one["column"]) for one in done["problems"]] == [(2, "RingGroup"), (4, "RingGroup")]
+    alice = (await console.store.records.get("alice", None))["id"]
+    assert (await console.store.records.get("b", None))["ring_group"] == str(alice)
+
+
+async def test_resellers_name_what_they_see(console):
+    """Accounts and groups of others are not there, in lists and in what ``describe`` shows."""
+    await console("adduser", "mine", "type=reseller")
+    await console("adduser", "phone", "parent_id=mine")
+    await console("adduser", "theirs", "type=gateway")
+    await console("group", "add", "cheap", "gateways")
+    await console("group", "add", "ours", "users", "--owner", "mine")
+    await console("set", "phone", "allowed_partners=theirs,@cheap")
+    reseller = console.reseller("mine", (await console("get", "mine", "id"))["fields"]["id"])
+    for word in ("theirs", "@cheap", "@#1", "#3"):
+        await console.refused(NotFound, "set", "phone", f"ring_group={word}", who=reseller)
+    page = "\n".join(await console.lines("describe", "phone", who=reseller))
+    assert "theirs" not in page
+    assert "cheap" not in page
+    await console("set", "phone", "ring_group=mine,@ours", who=reseller)
+    assert "@ours" in "\n".join(await console.lines("describe", "phone", who=reseller))
+
+
+async def test_a_group_keeps_its_kind(console, database_url):
+    """Neither a change of type nor a row written past the server puts another kind in a group."""
+    await console("adduser", "alice")
+    await console("group", "add", "us", "users")
+    await console("group", "join", "us", "alice")
+    assert "group leave" in await console.refused(Conflict, "set", "alice", "type=sip_server")
+    await console("set", "alice", "type=reseller")
+    done = await console.load("username,Type\nalice,7\n", "--update")
+    assert [(one["line"], one["column"]) for one in done["problems"]] == [(2, "Type")]
+    await console("adduser", "carrier", "type=sip_server")
+    with pytest.raises(psycopg2.errors.CheckViolation, match="not of the kind"):
+        direct(
+            database_url,
+            "INSERT INTO account_group_member (group_id, account_id) "
+            "SELECT g.id, a.id FROM account_group g, account a WHERE a.username = 'carrier'",
+        )
+    await console("group", "leave", "us", "alice")
+    await console("set", "alice", "type=sip_server")
+
+
+async def test_a_sip_server_stays_one_while_we_have_accounts_there(console):
+    """Their passwords would be kept for nothing."""
+    await console("adduser", "carrier", "type=sip_server")
+    made = await console("sipaccounts", "add", "carrier", "line1", "secret word")
+    assert "sipaccounts del" in await console.refused(Conflict, "set", "carrier", "type=enduser")
+    await console("sipaccounts", "del", str(made["sip_account"]["id"]))
+    await console("set", "carrier", "type=enduser")
+
+
+@pytest.mark.parametrize("first", ["join", "type"])
+async def test_who_joins_and_who_changes_the_type_at_once_do_not_both_do(console, first):
+    """Whoever comes first, the group has members of its kind."""
+    await console("group", "add", "us", "users")
+    for number in range(10):
+        await console("adduser", f"u{number}")
+        orders = [("group", "join", "us", f"u{number}"), ("set", f"u{number}", "type=gateway")]
+        if first == "type":
+            orders.reverse()
+        done = await DeferredList(
+            [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
+        )
+        assert sorted(good for good, _ in done) == [False, True]
+        refused = next(result for good, result in done if not good).value
+        assert isinstance(refused, Conflict | BadRequest)
+
+
+def test_ring_groups_of_before_hold_ids(database_url):
+    """Names become ids; who is no account is named and left out."""
+    old = """INSERT INTO account (username, ring_group) VALUES ('a', 'b,gone,c'), ('b', ''), ('c', 'a')"""
+    said = as_before(database_url, 10, old)
+    assert ["'gone'" in text for text in said] == [True]
+    told = rows(database_url, "SELECT ring_group FROM account ORDER BY id")
+    assert [listed for (listed,) in told] == ["2,3", "", "1"]

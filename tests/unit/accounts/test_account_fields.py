@@ -101,7 +101,11 @@ def test_values_as_people_write_them(word, value):
         "credit_expires_at=tomorrow",
         "enabled_prefixes=36,*",
         "enabled_prefixes=36;49",
-        "allowed_partners=a",
+        "allowed_partners=a b",
+        "allowed_partners=#x",
+        "allowed_partners=@",
+        "allowed_partners=a,*",
+        "ring_group=*",
         "port=0",
         "port=65536",
         "max_channels=-1",
@@ -145,8 +149,8 @@ def test_json_values_mean_what_they_say():
     """Numbers are ids for accounts, text is a username; lists are lists."""
     assert accepted({"parent_id": 12}) == {"parent_id": "#12"}
     assert accepted({"parent_id": "12"}) == {"parent_id": "12"}
-    assert accepted({"allowed_partners": [1, 2], "can_dial": True}) == {
-        "allowed_partners": "1,2",
+    assert accepted({"allowed_partners": [1, "2", "@cheap"], "can_dial": True}) == {
+        "allowed_partners": "#1,2,@cheap",
         "can_dial": True,
     }
     assert accepted({"credit": "1.50"}) == accepted({"credit": 1.5}) == {"credit": 1_500_000}
