@@ -12,6 +12,7 @@ from mizu.auth.rule_feed import RuleFeed
 from mizu.auth.rules import RuleIndex
 from mizu.console.commands import command_table
 from mizu.model import Operator, Rights
+from mizu.store import peers
 from mizu.testing import FakeClock
 from mizu.testing.console import FakeConsole, store_services
 
@@ -86,3 +87,10 @@ async def test_a_change_of_an_account_arrives(store: Any, say: Any) -> None:
     feed.changed("gw")
     await feed.settle()
     assert seen["gw"] == []
+
+
+async def test_partners_are_found_among_many_accounts_by_an_index(store: Any) -> None:
+    """The start of a server with a million accounts reads its few carriers alone."""
+    explain = f"SET enable_seqscan = off; SET enable_bitmapscan = off; EXPLAIN {peers._ALL}"
+    plan = await store._reports.query(explain, {"after": "", "limit": 10})
+    assert "account_carrier" in str(plan)
