@@ -177,6 +177,8 @@ class Link:
     :param parameters: gives the connection parameters of libpq, asked before each attempt.
     :param settings: PostgreSQL settings of the session, e.g. ``{"statement_timeout": "2000"}`` (ms).
     :param setup: statements run on each new connection before it is used (LISTEN, PREPARE).
+    :param replan_s: prepared statements are planned anew after so long; 0: never. A plan that was made for an
+        empty table reads all of it, and lasts until PostgreSQL has looked at the table (autovacuum).
     :param changed: told after each loss and recovery.
     """
 
@@ -187,6 +189,7 @@ class Link:
         *,
         settings: Mapping[str, str] | None = None,
         setup: Sequence[str] = (),
+        replan_s: float = 0.0,
         changed: Callable[["Link"], None] = lambda link: None,
         observer: Callable[[str], None] | None = None,
         answer_max_s: float = 2.0,
@@ -195,6 +198,8 @@ class Link:
         self._parameters = parameters
         self._options = " ".join(f"-c {key}={value}" for key, value in (settings or {}).items())
         self._setup = setup
+        self._replan_s = replan_s
+        self._planned_at_s = 0.0
         self._changed = changed
         self._answer_max_s = answer_max_s + _ANSWER_EXTRA_S
         self._healer = _Healer(self, reactor)
@@ -278,7 +283,7 @@ class Link:
 
     def query(self, sql: str, params: Params = None) -> Deferred[Rows]:
         """Rows of one statement. :raise StoreBusy:"""
-        return self._watched(self._connection.runQuery, sql, params)
+        return self._watched(self._connection.runQuery, self._planned(sql), params)
 
     def operate(self, sql: str, params: Params = None) -> Deferred[None]:
         """
@@ -286,7 +291,14 @@ class Link:
 
         :raise StoreBusy:
         """
-        return self._watched(self._connection.runOperation, sql, params)
+        return self._watched(self._connection.runOperation, self._planned(sql), params)
+
+    def _planned(self, sql: str) -> str:
+        now_s = self._reactor.seconds()
+        if not self._replan_s or now_s - self._planned_at_s < self._replan_s:
+            return sql
+        self._planned_at_s = now_s
+        return f"DISCARD PLANS;{sql}"
 
     def notices(self) -> list[str]:
         """What the server said beside its answers since the last call: warnings and the like, a line each."""

@@ -45,13 +45,14 @@ from mizu.store.sip_accounts import PostgresSipAccounts
 from mizu.store.target import redacted
 
 _MIGRATION_MAX_S = 3600.0  # of one statement, waiting for the other node included
-#: A plan made while a table was empty would read all of it for ever: always by the index, planned once.
+#: A plan made while a table was small would read all of it: always by the index, whatever the size.
 _PREPARED_PLANS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+_REPLAN_S = 5.0  # of prepared statements; takes less than a millisecond
 _BEAT_S = 5.0  # between signs of life
 _FLUSH_MAX_S = 10.0  # a clean stop waits so long for the last rows
 _LOCATIONS_WAITING_MAX = 500_000
@@ -105,7 +106,13 @@ class Store:
             if setup:
                 ours.update(_PREPARED_PLANS)
             return Link(
-                reactor, self._where, settings=ours, setup=setup, changed=changed, answer_max_s=answer_s
+                reactor,
+                self._where,
+                settings=ours,
+                setup=setup,
+                replan_s=_REPLAN_S if setup else 0.0,
+                changed=changed,
+                answer_max_s=answer_s,
             )
 
         self._pool = Pool(
