@@ -21,6 +21,8 @@ NAME_MAX_CHARACTERS = 100  #: of a file's name, as messages have it
 #: Lines of an import that is all or none, or a dry run, by an operator limited to some accounts: while it
 #: runs, changes of owners by others wait.
 AT_ONCE_LINES_MAX = 5000
+#: How often a file is read at most, for lines that name accounts of later lines: a tree has 100 levels.
+PASSES_MAX = 102
 #: Columns of the original that we have no field for; a file may have them, and they are ignored.
 NOT_KEPT = frozenset(("ip",))  # the last address of a phone: its registration has it
 _PATH = re.compile(r"[/\\]")
@@ -172,3 +174,24 @@ def rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
                 yield number, cells
     except csv.Error as wrong:
         raise BadRequest(f"line {reader.line_num}: {wrong}") from None
+
+
+class LineSet:
+    """Numbers of lines, one bit each, so that a long file needs no more than a little of memory."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, number: int) -> bool:
+        return number >> 3 < len(self._bits) and bool(self._bits[number >> 3] & 1 << (number & 7))
+
+    def add(self, number: int) -> None:
+        """One that is not in it yet."""
+        if number >> 3 >= len(self._bits):
+            self._bits.extend(bytes((number >> 3) + 1 - len(self._bits)))
+        self._bits[number >> 3] |= 1 << (number & 7)
+        self._count += 1

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from mizu.accounts.bulk import ImportJob, ImportOrder
 from mizu.accounts.fields import FIELDS
+from mizu.accounts.records import referred, with_names
 from mizu.accounts.scope import check_import, same_reach
 from mizu.errors import BadRequest, Conflict, MizuError, NotFound, Overloaded
 from mizu.model import AuditEntry, Operator
@@ -238,6 +239,9 @@ class Imports:
             fields = [one for one in FIELDS if not one.secret]
             writer.writerow([one.name for one in fields])
             while batch := await self._records.list(prefix, BATCH, after, scope):
-                writer.writerows([one.kind.show(record[one.name]) for one in fields] for record in batch)
+                names = await self._records.names(referred(batch), scope)
+                writer.writerows(
+                    [with_names(one, record[one.name], names) for one in fields] for record in batch
+                )
                 count, after = count + len(batch), batch[-1]["username"]
         return count

@@ -11,9 +11,11 @@ from txpostgres.txpostgres import Cursor
 from mizu.accounts.bulk import (
     AT_ONCE_LINES_MAX,
     LINE_MAX_CHARACTERS,
+    PASSES_MAX,
     Heading,
     ImportJob,
     ImportLine,
+    LineSet,
     Problem,
     rows,
 )
@@ -28,12 +30,13 @@ from mizu.store.account_records import AccountRecords, insert
 from mizu.store.noted import NotedChanges, Written
 from mizu.store.number_rights import no_such_number, not_to_give
 from mizu.store.postgres import BadRow, Link
-from mizu.store.references import Known, UnknownReference, find, mentioned
+from mizu.store.references import Known, UnknownReference, find, ids_named, mentioned
 
 BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
 _TAKEN = f"""SELECT a.username, {visible("a.id")} FROM account a
  WHERE a.username = ANY (%(names)s::text[])"""  # noqa: S608
 
+_ID_REFUSED = "want a name: an id may mean another account here"
 #: Digests of a username and a password.
 Digests = Callable[[str, str], Mapping[str, str]]
 
@@ -70,6 +73,9 @@ class ImportRun:
         self._stored = False  # everything is done but the COMMIT
         self._heading: Heading
         self._copied: dict[str, Value] = {}
+        self._late: LineSet | None = None  # lines of this pass; None: all
+        self._later = LineSet()  # those of the next
+        self._last = False  # no pass comes after this one
 
     async def run(self) -> None:
         """:raise MizuError: the file as a whole cannot be imported."""
@@ -78,23 +84,48 @@ class ImportRun:
             template = await self._records.get(order.template, scope)
             check_template(scope, template["id"])
             self._copied = {name: value for name, value in template.items() if may_clone(scope, name)}
-        lines = rows(self._lines())
-        first = next(lines, None)
+        first = next(rows(self._lines()), None)
         if first is None:
             raise BadRequest("the file is empty; want a line of column names first")
         self._heading = Heading(first[1], versions=order.update and order.versions)
         if order.dry_run or order.whole:
             try:
-                await self._transact(lambda cursor: self._at_once(cursor, lines))
+                await self._transact(self._at_once)
             except _Undo:
                 if not order.dry_run:
                     self._job.added = self._job.changed = 0
-            return
-        for batch in self._batches(lines):
-            await self._transact(partial(self._store, batch=batch))
-            await self._pause()
-            if self._job.stopping:
+        else:
+            await self._every(lambda batch: self._transact(partial(self._store, batch=batch)))
+        self._job.problems.sort(key=lambda problem: problem.line)
+
+    async def _every(self, store: Callable[[Sequence[ImportLine]], Coroutine[Any, Any, None]]) -> None:
+        """
+        All lines, in batches; those that name an account that is not there yet once more at the end, as long
+        as that helps. What they name may be on a later line.
+        """
+        job = self._job
+        for number in range(PASSES_MAX):
+            done = job.added + job.changed
+            for batch in self._batches(self._read()):
+                await store(batch)
+                await self._pause()
+                if job.stopping:
+                    return
+            if self._last or not self._later:
                 return
+            self._late, self._later = self._later, LineSet()
+            self._last = job.added + job.changed == done or number == PASSES_MAX - 2
+
+    def _read(self) -> Iterator[tuple[int, list[str]]]:
+        """The lines of this pass, from the beginning of the file."""
+        self._file.seek(0)
+        lines = rows(self._lines())
+        next(lines)  # the heading
+        for number, cells in lines:
+            if self._late is None:
+                self._job.lines += 1
+            done_before = self._late is not None and number not in self._late
+            yield number, [] if done_before else cells
 
     async def _transact(self, work: Callable[[Cursor], Coroutine[Any, Any, None]]) -> None:
         """
@@ -118,8 +149,8 @@ class ImportRun:
                 raise StoreBusy(text) from None
             raise
 
-    async def _at_once(self, cursor: Cursor, lines: Iterator[tuple[int, list[str]]]) -> None:
-        for batch in self._batches(lines):
+    async def _at_once(self, cursor: Cursor) -> None:
+        async def store(batch: Sequence[ImportLine]) -> None:
             if self._job.scope is not None and self._job.lines > AT_ONCE_LINES_MAX:
                 self._job.added = self._job.changed = 0
                 text = (
@@ -127,15 +158,15 @@ class ImportRun:
                 )
                 raise BadRequest(text)
             await self._store(cursor, batch)
-            await self._pause()
-            if self._job.stopping:
-                break
+
+        await self._every(store)
         if self._job.order.dry_run or self._job.bad or self._job.stopping:
             raise _Undo
         self._stored = True
 
     async def _pause(self) -> None:
-        self._job.read_bytes = min(self._job.total_bytes, self._file.buffer.tell())
+        read_bytes = min(self._job.total_bytes, self._file.buffer.tell())
+        self._job.read_bytes = max(self._job.read_bytes, read_bytes)
         await deferLater(self._reactor, 0)  # calls are being carried meanwhile
 
     def _lines(self) -> Iterator[str]:
@@ -152,9 +183,8 @@ class ImportRun:
         names: set[str] = set()
         read = 0
         for number, cells in lines:
-            self._job.lines += 1
             read += 1
-            line, problems = self._heading.line(number, cells)
+            line, problems = self._heading.line(number, cells) if cells else (None, [])
             for problem in problems:
                 self._job.note(problem)
             if line is not None and (line := self._checked(line)) is not None:
@@ -171,6 +201,11 @@ class ImportRun:
 
     def _checked(self, line: ImportLine) -> ImportLine | None:
         refused = list(refused_new(self._job.scope, line.values))
+        if not self._job.order.update:
+            refused += [
+                (name, BadRequest(f"{name}: {_ID_REFUSED}, got {who!r}"))
+                for name, who in ids_named(line.values)
+            ]
         for name, wrong in refused:
             self._bad(line, str(wrong), name)
         try:
@@ -201,7 +236,7 @@ class ImportRun:
         new: list[tuple[ImportLine, dict[str, Any]]] = []
         for line in batch:
             if line.username in taken:
-                await self._change(cursor, line, seen=taken[line.username])
+                await self._change(cursor, line, known, seen=taken[line.username])
                 continue
             number = str(line.values.get("phone_number") or "")
             if number in withheld:
@@ -227,13 +262,20 @@ class ImportRun:
         try:
             values = known.resolved(values)
         except UnknownReference as wrong:
-            self._bad(line, str(wrong), wrong.field)
+            self._put_off(line, wrong)
             return None
         if values["parent_id"] is None:
             values["parent_id"] = self._job.scope
         ha1 = self._digests(line.username, line.password) if line.password else {}
         columns = self._records.columns(values, ha1)
         return {**columns, "username": line.username, "created_by": self._job.by}
+
+    def _put_off(self, line: ImportLine, wrong: UnknownReference) -> None:
+        """What it names may come yet; in the last pass the line is bad."""
+        if self._last:
+            self._bad(line, str(wrong), wrong.field)
+        else:
+            self._later.add(line.line)
 
     async def _insert(self, cursor: Cursor, new: Sequence[tuple[ImportLine, dict[str, Any]]]) -> None:
         """Insert all; when something is wrong, halves of it, down to the line that is wrong."""
@@ -257,7 +299,7 @@ class ImportRun:
         self._job.added += len(new)
         self._changes += [_made(line, row) for line, row in new]
 
-    async def _change(self, cursor: Cursor, line: ImportLine, *, seen: bool) -> None:
+    async def _change(self, cursor: Cursor, line: ImportLine, known: Known, *, seen: bool) -> None:
         """
         Change an account that is there: the cells that are not empty.
 
@@ -266,13 +308,18 @@ class ImportRun:
         if not self._job.order.update or not seen:
             self._bad(line, f"there is an account of the username {line.username!r} already", "username")
             return
+        try:
+            values = known.resolved(line.values)
+        except UnknownReference as wrong:
+            self._put_off(line, wrong)
+            return
         ha1 = self._digests(line.username, line.password) if line.password else None
         await cursor.execute("SAVEPOINT line")
         try:
             before, after = await self._records.change_with(
                 cursor,
                 line.username,
-                dict(line.values),
+                values,
                 self._job.scope,
                 ha1=ha1,
                 version=line.version,

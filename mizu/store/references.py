@@ -76,6 +76,11 @@ def mentioned(values: Mapping[str, Value]) -> frozenset[str]:
     return frozenset(who for _, who in _named(values, None) if not who.startswith("@"))
 
 
+def ids_named(values: Mapping[str, Value]) -> list[tuple[str, str]]:
+    """Field and text of what is named by its id."""
+    return [(field, who) for field, who in _named(values, None) if _is_id(who.removeprefix("@"))]
+
+
 def _is_id(who: str) -> bool:
     return who[:1] == "#" and who[1:].isascii() and who[1:].isdigit() and len(who) <= 19
 

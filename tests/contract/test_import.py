@@ -100,6 +100,7 @@ async def test_each_bad_line_is_named(importer):
         (9, "phone_number"),
         (11, "parent_id"),
     ]
+    assert "may mean another account" in result["problems"][-1]["text"]
     assert (result["lines"], result["added"], result["bad"]) == (10, 2, 9)
     assert await importer.names() == ["ok1", "ok2"]
 
@@ -297,11 +298,67 @@ async def test_an_update_may_name_the_versions_it_is_for(importer):
     text = "username,max_channels,version\na,2,1\nb,2,1\nc,2,0\nd,2,\n"
     result = await importer.load(text, "--update", "--versions")
     assert (result["changed"], result["added"]) == (1, 1)
-    assert problems(result) == [(5, "version"), (2, "version")]
-    assert "somebody changed it meanwhile" in result["problems"][1]["text"]
+    assert problems(result) == [(2, "version"), (5, "version")]
+    assert "somebody changed it meanwhile" in result["problems"][0]["text"]
     assert (await importer.store.records.get("a", None))["max_channels"] == 7
     again = await importer.load((importer.exports / "one.csv").read_text(), "--update", "--versions")
     assert (again["changed"], again["bad"]) == (0, 2)
     missing = await importer.load("username\na\n", "--update", "--versions")
     assert "no column version" in missing["error"]
     await importer.refused(BadRequest, "import", "a.csv", "--versions")
+
+
+async def test_an_export_keeps_owners_on_another_server(importer, database_url):
+    """References are written by name: who has the id of somebody's owner there does not become the owner."""
+    await importer("adduser", "zoe", "type=reseller")
+    await importer("adduser", "gw", "type=gateway")
+    await importer("group", "add", "cheap", "gateways")
+    words = ["company_id=zoe", "short_number=1", "billing_account_id=zoe", "allowed_partners=gw,@cheap"]
+    await importer("adduser", "alice", "parent_id=zoe", "ring_group=zoe", *words)
+    await importer("export", "one.csv")
+    text = (importer.exports / "one.csv").read_text()
+    assert "#" not in text
+    for name in ("alice", "gw", "zoe"):
+        await importer("deluser", name)
+    for name in ("other1", "other2", "other3"):
+        await importer("adduser", name, "type=reseller")
+    result = await importer.load(text)
+    assert (result["added"], problems(result)) == (3, [])
+    ids = {name: (await importer.store.records.get(name, None))["id"] for name in ("zoe", "gw")}
+    alice = await importer.store.records.get("alice", None)
+    assert {alice[name] for name in ("parent_id", "company_id", "billing_account_id")} == {ids["zoe"]}
+    assert alice["ring_group"] == str(ids["zoe"])
+    assert alice["allowed_partners"].split(",")[0] == str(ids["gw"])
+    refused = await importer.load("username,id,ParentID,RingGroup\na,7,#1,\nb,8,,@#1\n")
+    assert problems(refused) == [(2, "ParentID"), (3, "RingGroup")]
+    updated = await importer.load(f"username,ParentID\na,#{ids['zoe']}\n", "--update")
+    assert updated["added"] == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--whole"], ["--dry-run"]], ids=str)
+@pytest.mark.limit(60)
+async def test_owners_may_come_after_what_they_own(importer, options):
+    """In whatever order the lines are; what is nowhere is said once, by line, with the others in order."""
+    levels = [f"u{9 - n:02}," + (f"u{9 - n - 1:02}" if n < 9 else "") for n in range(10)]
+    many = [f"a{n:04},z{n % 7}" for n in range(1500)] + [f"z{n}," for n in range(7)]
+    text = "\n".join(["username,parent_id", *levels, *many]) + "\n"
+    result = await importer.load(text, *options)
+    assert (result["lines"], result["added"], problems(result)) == (1517, 1517, [])
+    if options == ["--dry-run"]:
+        assert await importer.names() == []
+        return
+    tree = [(one["level"], one["username"]) for one in (await importer("tree", "u00"))["tree"]]
+    assert tree == [(n, f"u{n:02}") for n in range(10)]
+
+
+async def test_what_cannot_be_resolved_is_said_with_its_line_and_column(importer):
+    """Accounts that own each other, and one that is nowhere; also where accounts are changed."""
+    text = "username,id,parent_id\na,37,b\nb,38,a\nc,39,nobody\nd,40,e\nx y,41,\ne,42,\n"
+    result = await importer.load(text)
+    assert (result["lines"], result["added"], result["bad"]) == (6, 2, 4)
+    assert problems(result) == [(2, "parent_id"), (3, "parent_id"), (4, "parent_id"), (6, "username")]
+    assert result["problems"][0]["text"] == "parent_id: there is no account 'b'"
+    update = await importer.load("username,parent_id\ne,d\nd,f\nf,\n", "--update")
+    assert (update["added"], update["changed"]) == (1, 1)
+    assert problems(update) == [(2, "parent_id")]
+    assert "below itself" in update["problems"][0]["text"]
