@@ -286,6 +286,9 @@ def _ha1_of(row: Sequence[Any]) -> Mapping[str, str]:
 #: What a constraint of the table says, in words.
 _REFUSALS: Mapping[str, MizuError] = {
     "account_tree": Conflict("parent_id: an account cannot be below itself"),
+    "account_payers": Conflict(
+        "accounts cannot pay for each other in a circle; an empty billing_account_id is its own credit"
+    ),
     "account_depth": Conflict("parent_id: more levels of owners than the option maxresellers allows"),
     "account_parent_id_fkey": NotFound("there is no account with that parent_id"),
     "account_company_id_fkey": Conflict("it is still the company of other accounts"),

@@ -146,6 +146,55 @@ async def test_sql_from_elsewhere_cannot_make_a_circle_either(store):
             )
 
 
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+async def test_two_changes_that_together_make_a_circle_of_payers_do_not_both_commit(store, links, isolation):
+    """a pays for b and b for a, begun before either commits."""
+    ids = await make(store, "a", "b")
+    begun: list[Deferred[None]] = [Deferred(), Deferred()]
+
+    def pays(number: int, account: str, payer: str):
+        async def work(cursor):
+            await cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+            await cursor.execute("SELECT count(*) FROM account")  # the snapshot is taken
+            begun[number].callback(None)
+            await DeferredList(begun)
+            await cursor.execute(
+                "UPDATE account SET billing_account_id = %s WHERE id = %s", (ids[payer], ids[account])
+            )
+            await deferLater(links[number]._reactor, 0.05)
+
+        return links[number].transact(work)
+
+    done = await DeferredList([pays(0, "a", "b"), pays(1, "b", "a")], consumeErrors=True)
+    assert sorted(good for good, _ in done) == [False, isolation == "read committed"]
+
+
+async def test_payers_end_somewhere(store):
+    """No account pays for itself, alone or by way of others; a chain of payers is fine, and can be turned."""
+    await make(store, "a", "b", "c")
+    for account, payer in (("a", "b"), ("b", "c")):
+        await store.records.change(account, {"billing_account_id": payer}, None)
+    for account, payer in (("c", "a"), ("c", "b"), ("c", "c")):
+        with pytest.raises(Conflict, match="pay for each other in a circle"):
+            await store.records.change(account, {"billing_account_id": payer}, None)
+    await store.records.change("b", {"billing_account_id": None}, None)
+    await store.records.change("c", {"billing_account_id": "a"}, None)
+
+
+async def test_a_circle_of_payers_from_before_can_be_opened(store):
+    """What an older version let in is walked to no endless loop, and its accounts can be changed."""
+    ids = await make(store, "a", "b", "c")
+    await store._reports.operate("ALTER TABLE account DISABLE TRIGGER account_other_payer")
+    for account, payer in (("a", "b"), ("b", "a")):
+        await store._reports.operate(
+            "UPDATE account SET billing_account_id = %s WHERE id = %s", (ids[payer], ids[account])
+        )
+    await store._reports.operate("ALTER TABLE account ENABLE TRIGGER account_other_payer")
+    await store.records.change("c", {"billing_account_id": "a"}, None)
+    await store.records.change("a", {"display_name": "still changed"}, None)
+    await store.records.change("a", {"billing_account_id": None}, None)
+
+
 @pytest.mark.parametrize("field", ["enabled", "suspended", "is_template"])
 async def test_what_stops_an_owner_stops_a_whole_branch(store, field):
     """Four levels below, and lets them go again; a template stops only itself."""
