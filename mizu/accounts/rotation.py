@@ -27,6 +27,7 @@ class SipAccount:
     last_used_at: datetime | None = None
     priority: int = 0
     version: int = 1  #: grows with every change by an operator
+    created_at: datetime | None = None  #: when it was entered
 
 
 def why_unused(account: SipAccount, failures_max: int = FAILURES_MAX) -> str:

@@ -1,9 +1,10 @@
 """Fields of the accounts that we have at SIP servers (the original's guide, 1.4)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from mizu.accounts.fields import Field
-from mizu.accounts.kinds import FLAG, MONEY, NUMBER, Kind, Value, integer, text
+from mizu.accounts.fields import SERVER, Field
+from mizu.accounts.kinds import FLAG, MOMENT, MONEY, NUMBER, Kind, Value, integer, text
 from mizu.errors import BadRequest
 
 
@@ -19,7 +20,18 @@ _CREDIT = Kind(
     "money", _credit, _credit_text, {"type": ["string", "null"], "format": "decimal"}, _credit_text
 )
 
+#: Every field, in the order that people see; those that the server sets are shown only.
 SIP_FIELDS: tuple[Field, ...] = (
+    Field("id", ("Id",), integer(1, 2**62), "its number", "sip", guide="1.4", changed_by=SERVER),
+    Field(
+        "sip_server",
+        ("ProxyID",),
+        text(255),
+        "SIP server that it belongs to",
+        "sip",
+        guide="1.4",
+        changed_by=SERVER,
+    ),
     Field("username", ("Username",), text(255), "name to log in with", "sip", guide="1.4"),
     Field(
         "caller_number",
@@ -50,7 +62,12 @@ SIP_FIELDS: tuple[Field, ...] = (
         0,
         guide="1.4",
     ),
+    Field(
+        "created_at", ("DateEntered",), MOMENT, "when it was entered", "sip", guide="1.4", changed_by=SERVER
+    ),
+    Field("last_used_at", ("LastUsed",), MOMENT, "last call with it", "sip", guide="1.4", changed_by=SERVER),
 )
+CHANGEABLE: tuple[Field, ...] = tuple(one for one in SIP_FIELDS if one.changed_by != SERVER)
 _BY_ANY = {name.lower(): one for one in SIP_FIELDS for name in (one.name, *one.aliases)}
 
 
@@ -59,9 +76,27 @@ def sip_columns(assignments: Iterable[str]) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for word in assignments:
         name, _, given = word.partition("=")
+        if name.lower() == "password":
+            raise BadRequest(
+                "password: 'sipaccounts passwd' changes it; on a command line others could see it"
+            )
         one = _BY_ANY.get(name.lower())
         if one is None:
-            known = ", ".join(one.name for one in SIP_FIELDS)
+            known = ", ".join(one.name for one in CHANGEABLE)
             raise BadRequest(f"there is no field {name[:60]!r}; known: {known}")
+        if one.changed_by == SERVER:
+            raise BadRequest(f"{one.name} cannot be changed")
         values[one.stored_as] = one.parse(given)
     return values
+
+
+def sip_values(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by name as JSON, of columns; a password as ``***``."""
+    shown: dict[str, Any] = {}
+    for column, value in columns.items():
+        one = next((one for one in CHANGEABLE if one.stored_as == column), None)
+        if one is None:
+            shown[column] = "***"
+        else:
+            shown[one.name] = None if value is None else one.kind.to_json(value)
+    return shown

@@ -4,7 +4,7 @@ from typing import Any
 
 from mizu.accounts.kinds import MONEY
 from mizu.accounts.rotation import SipAccount, why_unused
-from mizu.accounts.sip_fields import SIP_FIELDS, sip_columns
+from mizu.accounts.sip_fields import CHANGEABLE, SIP_FIELDS, sip_columns, sip_values
 from mizu.console.account_services import SipAccounts
 from mizu.console.arguments import ASSIGNMENT, SECRET, TEXT, Argument, choice, integer
 from mizu.console.paging import cursor, more_line, page_arguments, place
@@ -17,7 +17,7 @@ from mizu.model import Change
 
 _ID = Argument("id", integer(1, 2**62), "its number, as 'sipaccounts list' shows it", required=True)
 _VERSION = version_argument("it", "sipaccounts get")
-_FIELDS = "fields: " + ", ".join(f"{one.name} ({', '.join(one.aliases)})" for one in SIP_FIELDS)
+_FIELDS = "fields: " + ", ".join(f"{one.name} ({', '.join(one.aliases)})" for one in CHANGEABLE)
 
 
 def shown(account: SipAccount, server: str, failures_max: int) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def shown(account: SipAccount, server: str, failures_max: int) -> dict[str, Any]
         "failures": account.failures,
         "priority": account.priority,
         "version": account.version,
+        "created_at": account.created_at.isoformat() if account.created_at else None,
         "last_used_at": account.last_used_at.isoformat() if account.last_used_at else None,
         "unused_because": why_unused(account, failures_max),
     }
@@ -49,7 +50,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             permission="accounts.read",
             run=own.list,
             arguments=(Argument("server", TEXT, "only at this SIP server"), *page_arguments(1000)),
-            details="Those of one priority are used in turn.",
+            details="Those of one priority are used in turn. The original's names, from left to right: Id, "
+            "ProxyID, Username, Priority, CallerNumber, Credit, SubsFails, DateEntered, LastUsed.",
             examples=("sipaccounts list", "sipaccounts list carrier"),
         ),
         Command(
@@ -134,6 +136,13 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
     )
 
 
+def _text(value: Any) -> str:
+    """For people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value in (None, "") else str(value)
+
+
 def _order(server: str, account: SipAccount) -> tuple[str, int, int]:
     return server, -account.priority, account.id
 
@@ -175,6 +184,7 @@ class _SipAccountCommands:
                 one.caller_number,
                 "-" if one.credit_micro is None else MONEY.show(one.credit_micro),
                 str(one.failures),
+                moment(one.created_at),
                 moment(one.last_used_at),
                 why_unused(one, failures_max).replace("_", " ") or "in use",
             )
@@ -188,6 +198,7 @@ class _SipAccountCommands:
             "NUMBER",
             "CREDIT",
             "FAILS",
+            "ENTERED (UTC)",
             "LAST USED (UTC)",
             "STATE",
         )
@@ -220,7 +231,12 @@ class _SipAccountCommands:
     async def get(self, call: Invocation) -> CommandResult:
         server, account = await self._accounts.get(call.number("id"), call.operator.scope_account_id)
         facts = shown(account, server, self._failures_max())
-        lines = [f"{name}: {'' if value is None else value}" for name, value in facts.items()]
+        rows = [(one.name, _text(facts[one.name]), ", ".join(one.aliases), one.meaning) for one in SIP_FIELDS]
+        rows += [
+            ("version", _text(facts["version"]), "", "grows with every change by an operator"),
+            ("unused_because", facts["unused_because"], "", "why it is not used; empty: it is"),
+        ]
+        lines = aligned(("FIELD", "VALUE", "ORIGINAL", "MEANING"), rows)
         return CommandResult(lines, {"sip_account": facts})
 
     async def set(self, call: Invocation) -> CommandResult:
@@ -234,8 +250,7 @@ class _SipAccountCommands:
 
         def change(before: SipAccount, after: SipAccount) -> Change:
             old, new = (
-                {name: "***" if name == "password" else getattr(side, name) for name in values}
-                for side in (before, after)
+                sip_values({name: getattr(side, name) for name in values}) for side in (before, after)
             )
             return Change("sip_account", str(number), old, new)
 
@@ -249,7 +264,7 @@ class _SipAccountCommands:
         made = change(before, after)
         old, new = made.before or {}, made.after or {}
         names = [name for name in new if old[name] != new[name] or name == "password"]
-        lines = [f"{name}: {old[name]} -> {new[name]}" for name in names] or ["nothing changed"]
+        lines = [f"{name}: {_text(old[name])} -> {_text(new[name])}" for name in names] or ["nothing changed"]
         account = shown(after, server, self._failures_max())
         return CommandResult(lines, {"id": number, "fields": dict(new), "sip_account": account}, (made,))
 

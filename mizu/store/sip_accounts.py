@@ -23,7 +23,7 @@ from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
 
 _COLUMNS = """s.id, s.sip_server_id, s.username, s.password_sealed, s.caller_number, s.credit_micro,
- s.enabled, s.failures, s.last_used_at, s.priority, s.version, a.username"""
+ s.enabled, s.failures, s.last_used_at, s.priority, s.version, a.username, s.created_at"""
 _FROM = "FROM sip_account s JOIN account a ON a.id = s.sip_server_id"
 _ORDER = "ORDER BY a.username, s.priority DESC, s.last_used_at NULLS FIRST, s.id LIMIT 10000"
 _LISTED = "ORDER BY a.username, -s.priority::bigint, s.id LIMIT %(limit)s"
@@ -281,4 +281,5 @@ def _account(row: Sequence[Any], password: str = "") -> SipAccount:
         last_used_at=row[8],
         priority=row[9],
         version=row[10],
+        created_at=row[12],
     )

@@ -440,3 +440,31 @@ def test_ring_groups_of_before_hold_ids(database_url):
     assert ["'gone'" in text for text in said] == [True]
     told = rows(database_url, "SELECT ring_group FROM account ORDER BY id")
     assert [listed for (listed,) in told] == ["2,3", "", "1"]
+
+
+# ------------------------------------------------------------------ accounts at SIP servers
+
+
+async def test_accounts_at_sip_servers_show_what_the_original_has(console):
+    """Every field of the original by its name; those that the server sets say that they cannot be changed."""
+    await console("adduser", "carrier", "type=sip_server")
+    added = await console("sipaccounts", "add", "carrier", "line1", "secret word", "--credit", "5")
+    made = added["sip_account"]
+    number = str(made["id"])
+    page = await console.lines("sipaccounts", "get", number)
+    names = "Id ProxyID Username Priority CallerNumber Credit DateEntered LastUsed Enabled SubsFails"
+    for original in names.split():
+        assert any(original in line for line in page), original
+    assert any(line.split()[:3] == ["enabled", "yes", "Enabled"] for line in page)
+    assert made["created_at"].startswith("20")
+    assert (await console("sipaccounts", "list"))["sip_accounts"][0]["created_at"] == made["created_at"]
+    for word in ("DateEntered", "LastUsed", "ProxyID", "Id"):
+        assert "cannot be changed" in await console.refused(
+            BadRequest, "sipaccounts", "set", number, f"{word}=1"
+        )
+    assert "passwd" in await console.refused(BadRequest, "sipaccounts", "set", number, "Password=x")
+    lines = await console.lines("sipaccounts", "set", number, "Credit=0", "Enabled=0")
+    assert lines == ["credit: 5.00 -> 0.00", "enabled: yes -> no"]
+    done = await console("sipaccounts", "set", number, "Credit=")
+    assert done["fields"] == {"credit": None}
+    assert await console.lines("sipaccounts", "passwd", number, "other word") == ["password: *** -> ***"]
