@@ -102,6 +102,8 @@ HOSTILE = {
         ["set", "mine1", "parent_id=theirs"],
         ["set", "mine1", "billing_account_id=theirs1"],
         ["set", "mine1", "company_id=theirs1"],
+        ["set", "mine1", "allowed_partners=theirs1"],
+        ["set", "mine1", "ring_group=mine1,@theirsgroup"],
         ["set", "mine1", "phone_number=3620"],
         ["set", "mine1", "phone_number=3621"],
     ],
