@@ -88,6 +88,7 @@ class ImportJob:
     lines: int = 0  #: without the heading
     added: int = 0
     changed: int = 0
+    same: int = 0  #: accounts that were as their line says already
     bad: int = 0
     problems: list[Problem] = field(default_factory=list)
     error: str = ""  #: why it failed as a whole

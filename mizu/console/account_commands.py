@@ -10,7 +10,7 @@ from mizu.accounts.numbers import series
 from mizu.accounts.proofs import warnings
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_template, may_clone
-from mizu.console.account_show import change_of, shown
+from mizu.console.account_show import altered, change_of, shown
 from mizu.console.arguments import ACCOUNT, ASSIGNMENT, SECRET, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
@@ -269,7 +269,7 @@ class _AccountCommands:
         password, scope = call.text("password"), call.operator.scope_account_id
         username = await self._username(call)
         ha1s = secrets_of(username, self._services.realm, password)
-        noted = call.note(lambda done: (change_of(*done, password=True),))
+        noted = call.note(lambda done: altered(*done, password=True))
         before, after = await self._records.change(
             username,
             {},
@@ -282,7 +282,7 @@ class _AccountCommands:
         self._services.on_account_changed(username)
         lines = [f"password of {username} changed", *_weakness(username, password)]
         result = {"username": username, "version": after["version"]}
-        return CommandResult(lines, result, (change_of(before, after, password=True),))
+        return CommandResult(lines, result, altered(before, after, password=True))
 
     async def _username(self, call: Invocation) -> str:
         """The digests are made of the username, so ``#12`` will not do."""
@@ -304,16 +304,16 @@ class _AccountCommands:
         lines = [f"account {after['username']} enabled"]
         if after["suspended"]:
             lines.append("it is still suspended: 'set ... suspended=0'")
-        return CommandResult(lines, {"user": shown(after)}, (change_of(before, after),))
+        return CommandResult(lines, {"user": shown(after)}, altered(before, after))
 
     async def disable(self, call: Invocation) -> CommandResult:
         before, after = await self._change(call, {"enabled": False})
         done = self._ended(after["username"], f"account {after['username']} disabled")
         result = {**done.result, "user": shown(after)}
-        return CommandResult(done.lines, result, (change_of(before, after),))
+        return CommandResult(done.lines, result, altered(before, after))
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> tuple[Record, Record]:
-        noted = call.note(lambda done: (change_of(*done),))
+        noted = call.note(lambda done: altered(*done))
         before, after = await self._records.change(
             call.text("user"),
             values,

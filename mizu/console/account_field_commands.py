@@ -10,8 +10,8 @@ from mizu.accounts.proofs import FIELDS as PROOFS
 from mizu.accounts.records import Record, referred
 from mizu.console.account_commands import ACCOUNT_VERSION, USER, assigned
 from mizu.console.account_show import (
+    altered,
     assignments,
-    change_of,
     differences,
     field_list,
     json_value,
@@ -192,7 +192,7 @@ class _FieldCommands:
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> CommandResult:
         version = version_of(call)
-        noted = call.note(lambda done: (change_of(*done),))
+        noted = call.note(lambda done: altered(*done))
         before, after = await self._records.change(
             call.text("user"),
             values,
@@ -208,7 +208,7 @@ class _FieldCommands:
         if PROOFS & values.keys():
             told = await warnings_of(self._services, after["username"], call.operator.scope_account_id)
         lines += [f"warning: {one}" for one in told]
-        return CommandResult(lines, {"user": shown(after), "warnings": told}, (change_of(before, after),))
+        return CommandResult(lines, {"user": shown(after), "warnings": told}, altered(before, after))
 
     async def tree(self, call: Invocation) -> CommandResult:
         limit = call.number("limit")

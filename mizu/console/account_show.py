@@ -109,5 +109,10 @@ def change_of(before: Record | None, after: Record | None, *, password: bool = F
     )
 
 
+def altered(before: Record, after: Record, *, password: bool = False) -> tuple[Change, ...]:
+    """For the audit record: nothing when nothing was changed."""
+    return (change_of(before, after, password=password),) if password or before != after else ()
+
+
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:
     return {name: json_value(name, value) for name, value in values.items()}

@@ -59,6 +59,7 @@ def shown(job: ImportJob) -> dict[str, Any]:
         "lines": job.lines,
         "added": job.added,
         "changed": job.changed,
+        "same": job.same,
         "bad": job.bad,
         "problems": [{"line": one.line, "column": one.column, "text": one.text} for one in job.problems],
     }
@@ -206,9 +207,11 @@ def _lines(job: ImportJob) -> list[str]:
     percent = 100 * job.read_bytes // job.total_bytes if job.total_bytes else 100
     progress = f", {percent}% read" if job.state == "running" else ""
     would = "would be " if order.dry_run else ""
+    same = f", {job.same} as they were" if job.same else ""
+    made = f"{job.added} {would}added, {job.changed} {would}changed{same}, {job.bad} bad"
     lines = [
         f"import {job.number} of {order.file}{kind}: {job.state}{progress}",
-        f"{plural(job.lines, 'line')}: {job.added} {would}added, {job.changed} {would}changed, {job.bad} bad",
+        f"{plural(job.lines, 'line')}: {made}",
     ]
     if job.error:
         lines += job.error.splitlines()

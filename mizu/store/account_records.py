@@ -4,7 +4,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from txpostgres.txpostgres import Cursor
@@ -65,6 +65,8 @@ _GROUP_NAMES = f"""SELECT g.id, g.name FROM account_group g WHERE g.id = ANY (%(
  AND (%(scope)s::bigint IS NULL OR (g.owner_id IS NOT NULL AND {visible_many("g.owner_id")}))"""
 _GROUPS = f"""SELECT g.name FROM account_group_member m JOIN account_group g ON g.id = m.group_id
  WHERE m.account_id = %(id)s AND {visible("g.owner_id")} ORDER BY g.name"""
+_LOCK_MANY = f"""SELECT {ROW} FROM account a WHERE a.username = ANY (%(names)s::text[])
+ AND {visible_many("a.id")} ORDER BY a.id FOR NO KEY UPDATE OF a"""
 _DIGESTS = tuple(HA1_COLUMNS.values())
 
 
@@ -79,6 +81,41 @@ def matching(who: str) -> tuple[str, dict[str, object]]:
     if not storable(who):
         raise unknown(who)
     return "a.username = %(name)s", {"name": who}
+
+
+class ChangedAccount(NamedTuple):
+    """What an operator wants of an account that is there."""
+
+    who: str  #: as the operator calls it
+    values: Mapping[str, Value]
+    ha1: Mapping[str, str] | None  #: digests of a new password
+    version: int | None  #: what the operator has seen; ``None``: whatever is there
+
+
+def check_wanted(before: Record, wanted: ChangedAccount, scope: int | None, rights: Rights | None) -> None:
+    """
+    May an operator make that change?
+
+    :param before: the account, locked. :raise Stale: :raise BadRequest: :raise Forbidden:
+    """
+    check_version(f"account {wanted.who!r}", before["version"], wanted.version)
+    password = {"password": None} if wanted.ha1 is not None else {}
+    check_change(scope, before["id"], {**wanted.values, **password})
+    check_rights(rights, before["rights"], wanted.values)
+
+
+def _update(columns: Sequence[str]) -> str:
+    """The statement that changes these columns of rows that have other values there."""
+    new = {name: f"p.{name}" for name in columns}
+    if "contact" in new:
+        new["contact"] = "jsonb_strip_nulls(a.contact || p.contact)"
+    sets = ", ".join(f"{name} = {value}" for name, value in new.items())
+    differs = " OR ".join(f"a.{name} IS DISTINCT FROM {value}" for name, value in new.items())
+    if not new.keys().isdisjoint(_DIGESTS):  # somebody who sets a password anew wants that to be seen
+        differs = "true"
+    return f"""UPDATE account a SET {sets}, version = a.version + 1, changed_at = now()
+ FROM jsonb_populate_recordset(NULL::account, %s::jsonb) p
+ WHERE a.id = p.id AND ({differs}) RETURNING {ROW}"""
 
 
 def _beginning(prefix: str) -> str:
@@ -251,23 +288,46 @@ class AccountRecords:
         rights: Rights | None,
     ) -> tuple[Record, Record]:
         """:meth:`change` inside a transaction of the caller."""
-        before = await self._lock(cursor, who, scope, version)
-        check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
-        check_rights(rights, before["rights"], values)
+        before = await self._lock(cursor, who, scope)
+        wanted = ChangedAccount(who, values, ha1, version)
+        check_wanted(before, wanted, scope, rights)
         values = await self._resolved(cursor, values, scope)
         if values.get("phone_number") != before["phone_number"]:
             await self._check_number(cursor, values, scope)
-        columns = self.columns(values, ha1)
-        sets = "".join(f"{column} = p.{column}, " for column in columns if column != "contact")
-        if "contact" in columns:
-            sets += "contact = jsonb_strip_nulls(a.contact || p.contact), "
-        sql = f"""UPDATE account a SET {sets}version = a.version + 1, changed_at = now()
- FROM jsonb_populate_record(NULL::account, %(row)s::jsonb) p WHERE a.id = %(id)s RETURNING {ROW}"""
-        try:
-            await cursor.execute(sql, {"row": json.dumps(columns), "id": before["id"]})
-        except IntegrityError as refused:
-            raise refusal(refused) from None
-        return before, record_of(cursor.fetchone()[0])
+        return (await self.update(cursor, [(before, self.columns(values, ha1))]))[0]
+
+    async def lock(self, cursor: Cursor, usernames: Sequence[str], scope: int | None) -> dict[str, Record]:
+        """Those accounts by username, which nobody else changes until the end; of what is not seen, none."""
+        await cursor.execute(_LOCK_MANY, {"names": texts(list(usernames)), "scope": scope})
+        records = [record_of(row[0]) for row in cursor.fetchall()]
+        return {record["username"]: record for record in records}
+
+    async def update(
+        self, cursor: Cursor, rows: Sequence[tuple[Record, Mapping[str, Any]]]
+    ) -> Sequence[tuple[Record, Record]]:
+        """
+        Change columns of accounts that are locked; one statement for all rows with the same columns.
+
+        :param rows: each account once, as it is, and its new columns.
+        :return: before and after, in order. What has these values already is not touched, and keeps its
+            version: it is the same record.
+        :raise Conflict: :raise BadRequest: :raise NotFound: as the table's constraints say.
+        """
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for before, columns in rows:
+            alike.setdefault(tuple(sorted(columns)), []).append({**columns, "id": before["id"]})
+        after: dict[int, Record] = {}
+        for names, changed in alike.items():
+            if not names:
+                continue
+            try:
+                await cursor.execute(_update(names), (json.dumps(changed),))
+            except IntegrityError as refused:
+                raise refusal(refused) from None
+            for row in cursor.fetchall():
+                record = record_of(row[0])
+                after[record["id"]] = record
+        return [(before, after.get(before["id"], before)) for before, _ in rows]
 
     def delete(
         self, who: str, scope: int | None, *, version: int | None = None, note: AuditNote | None = None
@@ -281,7 +341,8 @@ class AccountRecords:
         return self._changes.transact(note, self._delete, who, scope, version)
 
     async def _delete(self, cursor: Cursor, who: str, scope: int | None, version: int | None) -> Record:
-        before = await self._lock(cursor, who, scope, version)
+        before = await self._lock(cursor, who, scope)
+        check_version(f"account {who!r}", before["version"], version)
         check_delete(scope, before["id"])
         try:
             await cursor.execute("DELETE FROM account WHERE id = %s", (before["id"],))
@@ -291,17 +352,15 @@ class AccountRecords:
             raise refusal(refused) from None
         return before
 
-    async def _lock(self, cursor: Cursor, who: str, scope: int | None, version: int | None) -> Record:
-        """The account, which nobody else changes until the end. :raise NotFound: :raise Stale:"""
+    async def _lock(self, cursor: Cursor, who: str, scope: int | None) -> Record:
+        """The account, which nobody else changes until the end. :raise NotFound:"""
         match, params = matching(who)
         sql = _GET.format(match=match) + " FOR NO KEY UPDATE OF a"
         await cursor.execute(sql, {**params, "scope": scope})
         row = cursor.fetchone()
         if row is None:
             raise unknown(who)
-        record = record_of(row[0])
-        check_version(f"account {who!r}", record["version"], version)
-        return record
+        return record_of(row[0])
 
     def columns(self, values: Mapping[str, Value], ha1: Mapping[str, str] | None) -> dict[str, Any]:
         """Columns of the table for values whose references are ids; ``ha1``: digests of a new password."""

@@ -1,9 +1,10 @@
 """One import of accounts from a CSV file, in batches. Which file that is: ``mizu.store.bulk``."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from twisted.internet.task import deferLater
 from txpostgres.txpostgres import Cursor
@@ -22,11 +23,11 @@ from mizu.accounts.bulk import (
 from mizu.accounts.fields import BY_NAME, LISTS, REFERENCES
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record, changed_fields
-from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, visible
+from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, unknown, visible
 from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
-from mizu.store.account_records import AccountRecords, insert
+from mizu.store.account_records import AccountRecords, ChangedAccount, check_wanted, insert
 from mizu.store.noted import NotedChanges, Written
 from mizu.store.number_rights import no_such_number, not_to_give
 from mizu.store.postgres import BadRow, Link
@@ -43,6 +44,14 @@ Digests = Callable[[str, str], Mapping[str, str]]
 
 class _Undo(Exception):
     """Ends a transaction that shall leave nothing behind."""
+
+
+class _Altered(NamedTuple):
+    """An account that a line changes."""
+
+    line: ImportLine
+    before: Record
+    columns: Mapping[str, Any]
 
 
 class ImportRun:
@@ -89,11 +98,8 @@ class ImportRun:
             raise BadRequest("the file is empty; want a line of column names first")
         self._heading = Heading(first[1], versions=order.update and order.versions)
         if order.dry_run or order.whole:
-            try:
+            with suppress(_Undo):
                 await self._transact(self._at_once)
-            except _Undo:
-                if not order.dry_run:
-                    self._job.added = self._job.changed = 0
         else:
             await self._every(lambda batch: self._transact(partial(self._store, batch=batch)))
         self._job.problems.sort(key=lambda problem: problem.line)
@@ -105,7 +111,7 @@ class ImportRun:
         """
         job = self._job
         for number in range(PASSES_MAX):
-            done = job.added + job.changed
+            done = job.added + job.changed + job.same
             for batch in self._batches(self._read()):
                 await store(batch)
                 await self._pause()
@@ -114,7 +120,7 @@ class ImportRun:
             if self._last or not self._later:
                 return
             self._late, self._later = self._later, LineSet()
-            self._last = job.added + job.changed == done or number == PASSES_MAX - 2
+            self._last = job.added + job.changed + job.same == done or number == PASSES_MAX - 2
 
     def _read(self) -> Iterator[tuple[int, list[str]]]:
         """The lines of this pass, from the beginning of the file."""
@@ -134,25 +140,32 @@ class ImportRun:
         :raise StoreBusy: the connection was lost; the text says what is not known, if anything.
         """
         job = self._job
-        added, changed, self._written, self._stored = job.added, job.changed, None, False
+        counts = job.added, job.changed, job.same
+        self._written, self._stored = None, False
         try:
             await self._link.transact(work)
+        except _Undo:
+            if not job.order.dry_run:
+                job.added, job.changed, job.same = counts
+            raise
         except StoreBusy as busy:
             made: bool | None = False
             if self._stored:  # it was lost during COMMIT
                 made = await self._noted.settled(self._written) if self._written is not None else None
-            some = job.added - added + job.changed - changed
+            some = job.added - counts[0] + job.changed - counts[1]
             if not made:
-                job.added, job.changed = added, changed
+                job.added, job.changed, job.same = counts
             if made is None:
                 text = f"{busy}; whether the last {some} accounts were imported is not known: look for them"
                 raise StoreBusy(text) from None
+            raise
+        except BaseException:
+            job.added, job.changed, job.same = counts
             raise
 
     async def _at_once(self, cursor: Cursor) -> None:
         async def store(batch: Sequence[ImportLine]) -> None:
             if self._job.scope is not None and self._job.lines > AT_ONCE_LINES_MAX:
-                self._job.added = self._job.changed = 0
                 text = (
                     f"all or none, and dry runs, of at most {AT_ONCE_LINES_MAX} lines; others wait meanwhile"
                 )
@@ -234,9 +247,11 @@ class ImportRun:
         numbers = {str(line.values["phone_number"]) for line in batch if line.values.get("phone_number")}
         withheld = await not_to_give(cursor, numbers, self._job.scope)
         new: list[tuple[ImportLine, dict[str, Any]]] = []
+        there: list[ImportLine] = []
         for line in batch:
             if line.username in taken:
-                await self._change(cursor, line, known, seen=taken[line.username])
+                if self._may_change(line, seen=taken[line.username]):
+                    there.append(line)
                 continue
             number = str(line.values.get("phone_number") or "")
             if number in withheld:
@@ -245,6 +260,7 @@ class ImportRun:
             row = self._row(line, known)
             if row is not None:
                 new.append((line, row))
+        await self._update(cursor, await self._altered_rows(cursor, there, known, withheld))
         await self._insert(cursor, new)
         if self._entry is not None and self._changes and not self._job.order.dry_run:
             self._written = await self._noted.write(cursor, self._entry, self._changes)
@@ -299,41 +315,70 @@ class ImportRun:
         self._job.added += len(new)
         self._changes += [_made(line, row) for line, row in new]
 
-    async def _change(self, cursor: Cursor, line: ImportLine, known: Known, *, seen: bool) -> None:
+    def _may_change(self, line: ImportLine, *, seen: bool) -> bool:
         """
-        Change an account that is there: the cells that are not empty.
+        Is an account that is there to be changed? If not, the line is bad.
 
         :param seen: by this operator; of one that is not, they learn what ``adduser`` would say.
         """
         if not self._job.order.update or not seen:
             self._bad(line, f"there is an account of the username {line.username!r} already", "username")
+            return False
+        return True
+
+    async def _altered_rows(
+        self, cursor: Cursor, there: Sequence[ImportLine], known: Known, withheld: Collection[str]
+    ) -> list[_Altered]:
+        """The accounts that lines change, locked, with the cells that are not empty as columns."""
+        if not there:
+            return []
+        scope, rights = self._job.scope, self._job.rights
+        records = await self._records.lock(cursor, [line.username for line in there], scope)
+        found: list[_Altered] = []
+        for line in there:
+            before = records.get(line.username)
+            if before is None:  # deleted a moment ago
+                self._bad(line, str(unknown(line.username)), "username")
+                continue
+            ha1 = self._digests(line.username, line.password) if line.password else None
+            try:
+                values = known.resolved(line.values)
+                check_wanted(before, ChangedAccount(line.username, values, ha1, line.version), scope, rights)
+                number = values.get("phone_number")
+                if number in withheld and number != before["phone_number"]:
+                    raise no_such_number(str(number))
+                found.append(_Altered(line, before, self._records.columns(values, ha1)))
+            except UnknownReference as wrong:
+                self._put_off(line, wrong)
+            except MizuError as wrong:
+                self._bad(line, str(wrong))
+        return found
+
+    async def _update(self, cursor: Cursor, altered: Sequence[_Altered]) -> None:
+        """Change all; when something is wrong, halves of it, down to the line that is wrong."""
+        if not altered:
             return
-        try:
-            values = known.resolved(line.values)
-        except UnknownReference as wrong:
-            self._put_off(line, wrong)
-            return
-        ha1 = self._digests(line.username, line.password) if line.password else None
         await cursor.execute("SAVEPOINT line")
         try:
-            before, after = await self._records.change_with(
-                cursor,
-                line.username,
-                values,
-                self._job.scope,
-                ha1=ha1,
-                version=line.version,
-                rights=self._job.rights,
-            )
+            done = await self._records.update(cursor, [(one.before, one.columns) for one in altered])
         except (MizuError, *BadRow) as wrong:
             if isinstance(wrong, StoreBusy):
                 raise
             await cursor.execute("ROLLBACK TO SAVEPOINT line")
-            self._bad(line, _said(wrong))
+            if len(altered) == 1:
+                self._bad(altered[0].line, _said(wrong))
+                return
+            middle = len(altered) // 2
+            await self._update(cursor, altered[:middle])
+            await self._update(cursor, altered[middle:])
             return
         await cursor.execute("RELEASE SAVEPOINT line")
-        self._job.changed += 1
-        self._changes.append(_altered(line, before, after))
+        for one, (before, after) in zip(altered, done, strict=True):
+            if after is before:
+                self._job.same += 1
+            else:
+                self._job.changed += 1
+                self._changes.append(_altered(one.line, before, after))
 
 
 def _made(line: ImportLine, row: Mapping[str, Any]) -> Change:

@@ -204,6 +204,8 @@ class MemoryRecords:
         check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
         check_rights(rights, before["rights"], values)
         username = before["username"]
+        if ha1 is None and self._put(username, values, scope) == before:
+            return before, before
         account, old = self._accounts.rows[username]
         changed = replace(account, version=before["version"] + 1)
         self._accounts.rows[username] = (changed, old if ha1 is None else dict(ha1))

@@ -376,6 +376,25 @@ async def test_a_change_says_what_it_changed(console):
     await console.refused(BadRequest, "set", "1001", "password=secret")
 
 
+async def test_what_changes_nothing_leaves_the_version(console, store):
+    """Other operators' versions stay good, no node hears of it, and the audit list names no object."""
+    await console("adduser", "1001", "max_channels=2", "name=Ann", "discount_percent=1.5", "credit=3")
+    await console("adduser", "1002", "parent_id=1001", "credit_expires_at=2027-01-01")
+    heard = "SELECT count(*) FROM change WHERE key IN ('1001', '1002')"
+    before = await store._reports.query(heard)
+    same = ["set 1001 max_channels=2 name=Ann discount_percent=1.50 credit=3.0 country=", "enable 1001"]
+    same += ["move 1002 1001", "set 1002 credit_expires_at=2027-01-01 parent_id=1001"]
+    for line in same:
+        done = await console.table.run(line, STAFF)
+        assert (done.changes, done.result["user"]["version"]) == ((), 1), line
+    assert await store._reports.query(heard) == before
+    done = await console.table.run("set 1001 max_channels=2 name=Bob", STAFF)
+    assert (done.changes[0].before, done.result["user"]["version"]) == ({"name": "Ann"}, 2)
+    await console("passwd", "1001", "battery staple")
+    await console("passwd", "1001", "battery staple")
+    assert (await console("get", "1001"))["version"] == 4  # somebody who sets it anew wants that to be seen
+
+
 async def test_an_update_of_what_somebody_changed_is_refused(console):
     """``--version`` is what ``get`` showed."""
     await console("adduser", "1001")

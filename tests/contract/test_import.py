@@ -144,6 +144,49 @@ async def test_the_update_of_accounts_that_are_there(importer):
     assert (await importer.store.accounts.find("a"))[1] == secrets_of("a", "mizu", "new secret")
 
 
+async def test_an_update_of_many_costs_only_its_bad_lines(importer):
+    """Whatever is wrong, values, versions or what the database refuses, is told line by line."""
+    await importer.load("username,phone_number\n" + "".join(f"u{n},36{n}\n" for n in range(600)))
+    await importer("adduser", "boss", "type=reseller")
+    await importer("move", "boss", "u9")
+    lines = {7: "u7,,x,", 9: "u9,,5,boss", 11: "u11,3612,5,", 13: "u13,,5,nobody"}
+    text = "username,phone_number,max_channels,parent_id\n"
+    text += "".join(lines.get(n, f"u{n},,{n % 5},") + "\n" for n in range(600))
+    result = await importer.load(text, "--update")
+    assert problems(result) == [
+        (9, "max_channels"),
+        (11, "parent_id"),
+        (13, "phone_number"),
+        (15, "parent_id"),
+    ]
+    assert (result["changed"], result["same"]) == (476, 120)
+    records = {one["username"]: one for one in await importer.store.records.list("u", 1000, "", None)}
+    assert all(
+        (one["max_channels"], one["version"]) == ((n % 5, 2) if n % 5 else (0, 1))
+        for n in range(600)
+        if n not in lines and (one := records[f"u{n}"])
+    )
+    assert [records[f"u{n}"]["version"] for n in lines] == [1, 1, 1, 1]
+    entries = await importer.store.audit.list(20, None, "", "account:u599", STAFF)
+    assert next(one.changes[-1]["after"] for one in entries) == {"max_channels": 4}
+
+
+async def test_an_update_that_is_all_or_none(importer):
+    """One line that the database refuses, and nothing is changed; nor is anything counted."""
+    await importer.load("username,phone_number\n" + "".join(f"u{n},36{n}\n" for n in range(300)))
+    text = "username,phone_number,country\n" + "".join(f"u{n},,HU\n" for n in range(299))
+    result = await importer.load(text + "u299,361,\n", "--update", "--whole")
+    assert (result["changed"], problems(result)) == (0, [(301, "phone_number")])
+    assert {one["version"] for one in await importer.store.records.list("u", 1000, "", None)} == {1}
+
+
+async def test_what_failed_halfway_counts_nothing(importer):
+    """All or none: a file that ends in the middle of quotes says so, and that nothing was added."""
+    result = await importer.load("username\n" + "".join(f"u{n}\n" for n in range(600)) + '"x\n', "--whole")
+    assert (result["state"], result["added"]) == ("failed", 0)
+    assert await importer.names() == []
+
+
 async def test_a_template_has_the_defaults(importer):
     """What a line does not say is as in the template."""
     await importer("adduser", "t", "max_channels=5", "country=HU", "is_template=1")
@@ -209,7 +252,7 @@ async def test_an_export_can_be_imported_again(importer):
     await importer.refused(Conflict, "export", "one.csv")
     await importer.refused(BadRequest, "export", "../one.csv")
     result = await importer.load(text, "--update")
-    assert (result["changed"], result["bad"]) == (2, 0)
+    assert (result["changed"], result["same"], result["bad"]) == (0, 2, 0)
     before = await importer.store.records.get("phone", None)
     await importer("deluser", "phone")
     assert (await importer.load(text, "--update"))["added"] == 1
