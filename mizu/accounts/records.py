@@ -6,7 +6,7 @@ says only whether it is set (``True``/``False``).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mizu.accounts.fields import BY_NAME, FIELDS, LISTS, REFERENCES, Field
 from mizu.accounts.kinds import ACCOUNT, PERCENT, SECRET, Value
@@ -23,6 +23,18 @@ class NewAccount:
     username: str
     ha1: Mapping[str, str] = field(repr=False)  #: ``MD5``, ``SHA-256``; empty: it cannot log in
     values: Mapping[str, Value] = field(default_factory=dict, repr=False)  #: fields by name; others: defaults
+
+
+class Node(NamedTuple):
+    """An account in the tree of owners."""
+
+    path: tuple[str, ...]  #: usernames from the root to itself; nodes are sorted by it
+    short: dict[str, Any]  #: id, username, type, enabled, suspended, children (how many)
+
+    @property
+    def level(self) -> int:
+        """Owners between it and the root, with the root."""
+        return len(self.path) - 1
 
 
 def record_of(row: Mapping[str, Any]) -> Record:

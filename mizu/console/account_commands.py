@@ -10,6 +10,7 @@ from mizu.accounts.numbers import series
 from mizu.accounts.proofs import warnings
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_template, may_clone
+from mizu.console.account_ends import Ending, ending
 from mizu.console.account_show import altered, change_of, shown
 from mizu.console.arguments import ACCOUNT, ASSIGNMENT, SECRET, TEXT, Argument, integer
 from mizu.console.services import ConsoleServices
@@ -158,7 +159,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             permission="accounts.write",
             run=own.disable,
             arguments=(USER, ACCOUNT_VERSION),
-            details="Calls in progress go on; 'drop' ends them.",
+            details="Their calls end too, on every node. Calls that a disabled gateway carries go on.",
             examples=("disable 1001",),
             changes=True,
             atomic=True,
@@ -292,11 +293,11 @@ class _AccountCommands:
         return str((await self._records.get(who, call.operator.scope_account_id))["username"])
 
     async def deluser(self, call: Invocation) -> CommandResult:
+        scope = call.operator.scope_account_id
+        ends = await ending(self._services, call.text("user"), scope)
         noted = call.note(lambda gone: (change_of(gone, None),))
-        before = await self._records.delete(
-            call.text("user"), call.operator.scope_account_id, version=version_of(call), note=noted
-        )
-        done = self._ended(before["username"], f"account {before['username']} deleted")
+        before = await self._records.delete(call.text("user"), scope, version=version_of(call), note=noted)
+        done = self._ended(before["username"], "deleted", ends)
         return CommandResult(done.lines, done.result, (change_of(before, None),))
 
     async def enable(self, call: Invocation) -> CommandResult:
@@ -307,8 +308,9 @@ class _AccountCommands:
         return CommandResult(lines, {"user": shown(after)}, altered(before, after))
 
     async def disable(self, call: Invocation) -> CommandResult:
+        ends = await ending(self._services, call.text("user"), call.operator.scope_account_id)
         before, after = await self._change(call, {"enabled": False})
-        done = self._ended(after["username"], f"account {after['username']} disabled")
+        done = self._ended(after["username"], "disabled", ends)
         result = {**done.result, "user": shown(after)}
         return CommandResult(done.lines, result, altered(before, after))
 
@@ -325,13 +327,13 @@ class _AccountCommands:
         self._services.on_account_changed(after["username"])
         return before, after
 
-    def _ended(self, username: str, done: str) -> CommandResult:
-        """The account may do nothing any more: its cached answers and its contacts go."""
+    def _ended(self, username: str, done: str, ends: Ending) -> CommandResult:
+        """The account may do nothing any more: its cached answers go, and the contacts of all concerned."""
         self._services.on_account_changed(username)
-        removed = self._services.registrations.remove(username, None)
+        for name in ends.registered:
+            self._services.registrations.remove(name, None)
         return CommandResult(
-            [f"{done}, {plural(removed, 'registration')} removed"],
-            {"username": username, "registrations_removed": removed},
+            ends.lines(f"account {username} {done}"), {"username": username, **ends.result()}
         )
 
 

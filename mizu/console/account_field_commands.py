@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from mizu.accounts.addresses import FurtherAddress
 from mizu.accounts.fields import FIELDS, field_of
@@ -21,6 +22,7 @@ from mizu.console.account_show import (
 from mizu.console.address_commands import short, warnings_of
 from mizu.console.address_commands import shown as address_shown
 from mizu.console.arguments import ASSIGNMENT, TEXT, Argument, integer
+from mizu.console.paging import cursor, more_line, page_arguments, place
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import plural
@@ -93,7 +95,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             arguments=(
                 Argument("user", TEXT, "only this account and what is below it"),
                 Argument("levels", integer(0, 100), "how deep", option=True, default=100),
-                Argument("limit", integer(1, 10_000), "how many accounts", option=True, default=500),
+                *page_arguments(500),
             ),
             examples=("tree", "tree 1001 --levels 1"),
             scoped=True,
@@ -125,6 +127,30 @@ def _numbers(numbers: Sequence[str]) -> list[str]:
     return [f"allocated phone numbers: {', '.join(numbers[:NUMBERS_SHOWN])}{more}"]
 
 
+class ChannelLimit(NamedTuple):
+    """A limit of calls at a time, and how much of it is used, on all nodes."""
+
+    username: str
+    own: bool  #: of the account itself; otherwise of an owner
+    in_use: int
+    max_channels: int
+
+
+def _channels(limits: Sequence[ChannelLimit]) -> list[str]:
+    """Lines when there are limits: the account's own, and that of an owner which is reached first."""
+    lines = [
+        f"channels in use: {one.in_use} of {plural(one.max_channels, 'call')}, with everything below"
+        for one in limits
+        if one.own
+    ]
+    above = [one for one in limits if not one.own]
+    if above:
+        one = min(above, key=lambda one: one.max_channels - one.in_use)
+        calls = plural(one.max_channels, "call")
+        lines.append(f"nearest limit of an owner: {one.username}, {one.in_use} of {calls} in use")
+    return lines
+
+
 class _FieldCommands:
     def __init__(self, services: ConsoleServices) -> None:
         self._services = services
@@ -143,6 +169,7 @@ class _FieldCommands:
         addresses = await self._addresses(record["username"], scope)
         numbers = await self._numbers(record["username"], scope)
         contacts = self._services.registrations.of(record["username"])
+        limits = await self._limits(chain)
         lines = [
             f"account {record['username']}, #{record['id']}, version {record['version']}",
             f"owners, nearest first: {', '.join(owners) or 'none'}",
@@ -151,6 +178,7 @@ class _FieldCommands:
             *_also_from(addresses),
             f"may be used: {'no, ' + stopped if stopped else 'yes'}",
             f"registered here: {_online(contacts)}",
+            *_channels(limits),
             "",
             *page(record, names),
         ]
@@ -158,7 +186,17 @@ class _FieldCommands:
         online = {"online": bool(contacts), "contacts": [one.contact for one in contacts]}
         further = {"addresses": [address_shown(one) for one in addresses]}
         allocated = {"numbers": numbers[:NUMBERS_SHOWN], "more_numbers": len(numbers) > NUMBERS_SHOWN}
-        return CommandResult(lines, {**result, **online, **further, **allocated})
+        channels = {"channels": [one._asdict() for one in limits]}
+        return CommandResult(lines, {**result, **online, **further, **allocated, **channels})
+
+    async def _limits(self, chain: Sequence[Record]) -> list[ChannelLimit]:
+        """Those that calls of an account are held to, as far up as the operator sees."""
+        limited = [one for one in chain if one["max_channels"]]
+        in_use = await self._records.channels([one["id"] for one in limited])
+        return [
+            ChannelLimit(one["username"], one is chain[0], in_use.get(one["id"], 0), one["max_channels"])
+            for one in limited
+        ]
 
     async def _numbers(self, username: str, scope: int | None) -> list[str]:
         """Of those allocated to it, one more than are shown."""
@@ -211,19 +249,22 @@ class _FieldCommands:
         return CommandResult(lines, {"user": shown(after), "warnings": told}, altered(before, after))
 
     async def tree(self, call: Invocation) -> CommandResult:
-        limit = call.number("limit")
+        limit, after = call.number("limit"), call.text("after")
+        start = [str(one) for one in place(after)] if after else []
         found = await self._records.tree(
-            call.text("user") or None, call.operator.scope_account_id, call.number("levels"), limit + 1
+            call.text("user") or None, call.operator.scope_account_id, call.number("levels"), limit + 1, start
         )
         lines = []
-        for level, one in found[:limit]:
+        for node in found[:limit]:
+            one = node.short
             state = "" if one["enabled"] and not one["suspended"] else "  (stopped)"
             kind = AccountType(one["type"]).name.lower()
-            lines.append(f"{'  ' * level}{one['username']}  {kind} #{one['id']}{state}")
-        if len(found) > limit:
-            lines.append(f"more than {plural(limit, 'account')}: --limit, --levels, or a part of the tree")
-        nodes = [{"level": level, **one} for level, one in found[:limit]]
-        return CommandResult(lines or ["no accounts"], {"tree": nodes, "more": len(found) > limit})
+            lines.append(f"{'  ' * node.level}{one['username']}  {kind} #{one['id']}{state}")
+        following = cursor(found[limit - 1].path) if len(found) > limit else None
+        nodes = [{"level": node.level, **node.short} for node in found[:limit]]
+        return CommandResult(
+            [*(lines or ["no accounts"]), *more_line(following)], {"tree": nodes, "next": following}
+        )
 
 
 def stopped_by(chain: Sequence[Record]) -> str:

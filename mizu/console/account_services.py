@@ -12,7 +12,7 @@ from mizu.accounts.bulk import ImportJob, ImportOrder
 from mizu.accounts.groups import Group, GroupKind
 from mizu.accounts.kinds import Value
 from mizu.accounts.numbers import PhoneNumber
-from mizu.accounts.records import NewAccount, Record
+from mizu.accounts.records import NewAccount, Node, Record
 from mizu.accounts.rotation import SipAccount
 from mizu.model import AuditEntry, AuditNote, Operator, Rights
 
@@ -35,8 +35,10 @@ class Records(Protocol):
     def chain(self, who: str, scope: int | None) -> Awaitable[Sequence[Record]]: ...
 
     def tree(
-        self, who: str | None, scope: int | None, levels: int, limit: int
-    ) -> Awaitable[Sequence[tuple[int, dict[str, Any]]]]: ...
+        self, who: str | None, scope: int | None, levels: int, limit: int, after: Sequence[str] = ()
+    ) -> Awaitable[Sequence[Node]]: ...
+
+    def channels(self, ids: Sequence[int]) -> Awaitable[Mapping[int, int]]: ...
 
     def names(self, ids: Collection[str], scope: int | None) -> Awaitable[Mapping[str, str]]: ...
 

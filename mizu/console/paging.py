@@ -9,21 +9,30 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from mizu.console.arguments import TEXT, Argument, integer
+from mizu.console.arguments import Argument, Kind, integer
 from mizu.errors import BadRequest
 
 T = TypeVar("T")
 Key = tuple[str | int | float, ...]
 
 LIMIT_MAX = 10_000
-_CURSOR_MAX_CHARACTERS = 2000
+CURSOR_MAX_CHARACTERS = 8000  #: the path of a deep tree is long
+
+
+def _cursor(word: str) -> str:
+    if len(word) > CURSOR_MAX_CHARACTERS or not word.isprintable():
+        raise ValueError("what the page before ended with")
+    return word
+
+
+AFTER = Kind("text", _cursor, {"type": "string", "maxLength": CURSOR_MAX_CHARACTERS})
 
 
 def page_arguments(limit: int) -> tuple[Argument, Argument]:
     """``--limit`` and ``--after`` of a list that is cut by :func:`cut`."""
     return (
         Argument("limit", integer(1, LIMIT_MAX), "how many", option=True, default=limit),
-        Argument("after", TEXT, "go on there: what the last page ended with", option=True),
+        Argument("after", AFTER, "go on there: what the last page ended with", option=True),
     )
 
 
@@ -56,7 +65,7 @@ def cursor(key: Key) -> str:
 def place(after: str) -> Key:
     """The place that a text means. :raise BadRequest:"""
     try:
-        if len(after) > _CURSOR_MAX_CHARACTERS:
+        if len(after) > CURSOR_MAX_CHARACTERS:
             raise ValueError
         text = base64.b64decode(after + "=" * (-len(after) % 4), b"-_", validate=True)
         found: Any = json.loads(text.decode("utf-8", "surrogatepass"), parse_constant=_no_constant)

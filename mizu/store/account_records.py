@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.kinds import Value
-from mizu.accounts.records import NewAccount, Record, columns_of, record_of
+from mizu.accounts.records import NewAccount, Node, Record, columns_of, record_of
 from mizu.accounts.scope import (
     check_change,
     check_delete,
@@ -51,9 +51,10 @@ _TREE = """WITH RECURSIVE below (id, level, path) AS (
   WHERE CASE WHEN %(root)s::bigint IS NULL THEN a.parent_id IS NULL ELSE a.id = %(root)s END
  UNION ALL SELECT a.id, level + 1, path || a.username FROM below JOIN account a ON a.parent_id = below.id
   WHERE level < %(levels)s
-) SELECT level, a.id, a.username, a.type, a.enabled, a.suspended,
+) SELECT path, a.id, a.username, a.type, a.enabled, a.suspended,
  (SELECT count(*) FROM account c WHERE c.parent_id = a.id)
- FROM below JOIN account a USING (id) ORDER BY path LIMIT %(limit)s"""
+ FROM below JOIN account a USING (id) WHERE path > %(after)s::text[] ORDER BY path LIMIT %(limit)s"""
+_CHANNELS = "SELECT account_id, in_use FROM channel_use WHERE account_id = ANY (%s::bigint[])"
 _USERNAMES = f"""SELECT a.username FROM account a WHERE a.username LIKE %(pattern)s AND a.username > %(after)s
  AND {visible_many("a.id")} ORDER BY a.username LIMIT %(limit)s"""
 _SEEN = (
@@ -182,13 +183,24 @@ class AccountRecords:
         return [record_of(row[0]) for row in rows]
 
     async def tree(
-        self, who: str | None, scope: int | None, levels: int, limit: int
-    ) -> Sequence[tuple[int, dict[str, Any]]]:
-        """Level and a short record of the account and everything below it; ``None``: of all that is seen."""
+        self, who: str | None, scope: int | None, levels: int, limit: int, after: Sequence[str] = ()
+    ) -> Sequence[Node]:
+        """
+        The account and everything below it, each below its owner; ``None``: all that is seen.
+
+        :param after: path of the node to go on after.
+        """
         root = scope if who is None else (await self.get(who, scope))["id"]
-        rows = await self._reports.query(_TREE, {"root": root, "levels": levels, "limit": limit})
+        if not all(map(storable, after)):
+            return []
+        params = {"root": root, "levels": levels, "limit": limit, "after": texts(list(after))}
         names = ("id", "username", "type", "enabled", "suspended", "children")
-        return [(row[0], dict(zip(names, row[1:], strict=True))) for row in rows]
+        rows = await self._reports.query(_TREE, params)
+        return [Node(tuple(row[0]), dict(zip(names, row[1:], strict=True))) for row in rows]
+
+    async def channels(self, ids: Sequence[int]) -> Mapping[int, int]:
+        """Calls under way, on all nodes, by account; of accounts that have a limit of them."""
+        return dict(await self._reports.query(_CHANNELS, (list(ids),))) if ids else {}
 
     async def names(self, ids: Collection[str], scope: int | None) -> Mapping[str, str]:
         """

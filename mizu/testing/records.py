@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from mizu.accounts.fields import FIELDS, LISTS, REFERENCES
 from mizu.accounts.kinds import SECRET, Named, Value
-from mizu.accounts.records import NewAccount, Record
+from mizu.accounts.records import NewAccount, Node, Record
 from mizu.accounts.scope import check_change, check_delete, check_new, check_rights, unknown
 from mizu.accounts.versions import check_version
 from mizu.errors import Conflict
@@ -115,25 +115,28 @@ class MemoryRecords:
         return chain[: ids.index(scope) + 1] if scope in ids else chain
 
     async def tree(
-        self, who: str | None, scope: int | None, levels: int, limit: int
-    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        self, who: str | None, scope: int | None, levels: int, limit: int, after: Sequence[str] = ()
+    ) -> Sequence[Node]:
         self._check()
         every = self._every()
         root = scope if who is None else self._find(who, scope)["id"]
-        found: list[tuple[int, dict[str, Any]]] = []
+        found: list[Node] = []
 
-        def walk(level: int, record: Record) -> None:
+        def walk(path: tuple[str, ...], record: Record) -> None:
             below = [one for one in every if one["parent_id"] == record["id"]]
             names = ("id", "username", "type", "enabled", "suspended")
-            found.append((level, {**{name: record[name] for name in names}, "children": len(below)}))
-            if level < levels:
+            found.append(Node(path, {**{name: record[name] for name in names}, "children": len(below)}))
+            if len(path) <= levels:
                 for one in below:
-                    walk(level + 1, one)
+                    walk((*path, one["username"]), one)
 
         for record in every:
             if record["id"] == root or (root is None and record["parent_id"] is None):
-                walk(0, record)
-        return found[:limit]
+                walk((record["username"],), record)
+        return [one for one in found if one.path > tuple(after)][:limit]
+
+    async def channels(self, ids: Sequence[int]) -> Mapping[int, int]:
+        return {}
 
     async def names(self, ids: Collection[str], scope: int | None) -> Mapping[str, str]:
         every = {str(one["id"]): one for one in self._every() if self._seen(one, scope)}

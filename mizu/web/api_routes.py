@@ -130,7 +130,7 @@ ROUTES: tuple[ApiRoute, ...] = (
         **_NEW_ACCOUNT,
     ),
     _do("POST", "/accounts/{user}/move", "move", "accounts", **_ACCOUNT),
-    _do("GET", "/tree", "tree", "accounts"),
+    _list("/tree", "tree", "accounts", "tree", "Node", cursor=NEXT),
     _list("/imports", "import status", "accounts", "imports", "", cursor="number"),
     _do("POST", UPLOAD_PATH, "import", "accounts", item="import", upload="file"),
     _do("DELETE", "/imports", "import cancel", "accounts", item="import"),

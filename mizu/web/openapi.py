@@ -33,6 +33,17 @@ SHAPES: dict[str, JsonObject] = {
     "Account": _object(
         {"id": _WHOLE, "username": _TEXT, "enabled": _BOOL, "version": _WHOLE, "display_name": _TEXT}
     ),
+    "Node": _object(
+        {
+            "level": _WHOLE,
+            "id": _WHOLE,
+            "username": _TEXT,
+            "type": _WHOLE,
+            "enabled": _BOOL,
+            "suspended": _BOOL,
+            "children": _WHOLE,
+        }
+    ),
     "Registration": _object(
         {"username": _TEXT, "contact": _TEXT, "expires_at": _TIME, "proto": _TEXT, "received_host": _TEXT}
     ),

@@ -376,6 +376,59 @@ async def test_a_change_says_what_it_changed(console):
     await console.refused(BadRequest, "set", "1001", "password=secret")
 
 
+async def test_the_tree_is_read_in_pages(console, family):
+    """Each account is in exactly one page, whatever comes and goes meanwhile."""
+    whole = (await console("tree"))["tree"]
+    seen, after = [], None
+    while True:
+        page = await console("tree", "--limit", "2", *(("--after", after) if after else ()))
+        seen += page["tree"]
+        after = page["next"]
+        if after is None:
+            break
+        if len(seen) == 2:
+            await console("adduser", "aaa")
+    assert seen == whole
+    mine = await console("tree", "--limit", "1", who=family["mine"])
+    rest = await console("tree", "--after", mine["next"], who=family["mine"])
+    assert [one["username"] for one in (*mine["tree"], *rest["tree"])] == ["mine", "mine1", "mine2"]
+    await console.refused(BadRequest, "tree", "--after", "mine")
+
+
+async def test_who_is_disabled_takes_everything_below_along(console, family):
+    """The answer says how many accounts, registrations and calls that concerns here, of the whole subtree."""
+    done = await console.table.run("disable owner", STAFF)
+    assert done.lines == [
+        "account owner disabled, and with it 6 accounts below",
+        "on this node 2 registrations and 2 calls of them end; other nodes follow within a second",
+    ]
+    counts = {"accounts_below": 6, "registrations_removed": 2, "calls_ending": 2}
+    assert counts.items() <= done.result.items()
+    assert (await console("regs"))["registrations"] == []
+    await console("enable", "owner")
+    done = await console.table.run("deluser mine2", STAFF)
+    assert done.lines[0] == "account mine2 deleted"
+    assert (done.result["registrations_removed"], done.result["calls_ending"]) == (0, 0)
+    await console.refused(NotFound, "disable", "theirs1", who=family["mine"])
+
+
+async def test_channels_in_use_are_shown(console, store, family):
+    """Of the account, and of the owner whose limit is reached first, as far as the operator sees."""
+    for name, most in (("owner", 20), ("mine", 10), ("mine1", 5)):
+        await console("set", name, f"max_channels={most}")
+    for name, in_use in (("owner", 19), ("mine", 3), ("mine1", 3)):
+        sql = "INSERT INTO channel_use SELECT id, %s FROM account WHERE username = %s"
+        await store._reports.operate(sql, (in_use, name))
+    done = await console.table.run("describe mine1", STAFF)
+    assert "channels in use: 3 of 5 calls, with everything below" in done.lines
+    assert "nearest limit of an owner: owner, 19 of 20 calls in use" in done.lines
+    assert [one["username"] for one in done.result["channels"]] == ["mine1", "mine", "owner"]
+    done = await console.table.run("describe mine2", family["mine"])
+    assert "nearest limit of an owner: mine1, 3 of 5 calls in use" in done.lines
+    assert "owner, 19" not in repr(done)
+    assert (await console("describe", "theirs", who=family["theirs"]))["channels"] == []
+
+
 async def test_what_changes_nothing_leaves_the_version(console, store):
     """Other operators' versions stay good, no node hears of it, and the audit list names no object."""
     await console("adduser", "1001", "max_channels=2", "name=Ann", "discount_percent=1.5", "credit=3")

@@ -144,13 +144,13 @@ async def test_the_chain_and_the_tree(records):
     await add(records, "other")
     assert [one["username"] for one in await records.chain("phone", None)] == ["phone", "middle", "top"]
     tree = await records.tree(None, None, 100, 100)
-    assert [(level, one["username"]) for level, one in tree] == [
+    assert [(one.level, one.path[-1]) for one in tree] == [
         (0, "other"),
         (0, "top"),
         (1, "middle"),
         (2, "phone"),
     ]
-    assert [one["username"] for _, one in await records.tree("top", None, 1, 100)] == ["top", "middle"]
+    assert [one.path[-1] for one in await records.tree("top", None, 1, 100)] == ["top", "middle"]
     assert len(await records.tree(None, None, 100, 2)) == 2
 
 
@@ -229,7 +229,7 @@ async def test_a_reseller_works_with_what_is_below(records, family):
         "shop",
     ]
     assert [one["username"] for one in await records.chain("cabin", scope)] == ["cabin", "shop", "mine"]
-    assert [one["username"] for _, one in await records.tree(None, scope, 10, 10)] == [
+    assert [one.path[-1] for one in await records.tree(None, scope, 10, 10)] == [
         "mine",
         "phone",
         "shop",
