@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import attack, flood, inprocess, load, scale, timing
+from bench import attack, drop, flood, inprocess, load, scale, timing
 from bench.peers import Cluster, KamailioPeer, MizuPeer, Peer, SippyPeer, write_injection
 
 #: First rate tried, by peer and work.
@@ -19,12 +19,14 @@ START = {
     ("kamailio", "w3"): 1_000,
     ("sippy", "w3noauth"): 100,
 }
+WHAT = ("compare", "rate", "latency", "memory", "w5", "profile", "held", "scale", "timing", "drop")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", choices=["compare", "rate", "latency", "memory", "w5", "profile", "held", "scale", "timing"]
+        "what",
+        choices=["compare", "rate", "latency", "memory", "w5", "profile", "held", "scale", "timing", "drop"],
     )
     parser.add_argument("--peers", default="mizu,kamailio,sippy")
     parser.add_argument(
@@ -32,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument(
-        "--rate", type=int, default=200, help="of rate, latency, memory and scale, per second"
+        "--rate", type=int, default=200, help="of rate, latency, memory, scale and drop, per second"
     )
     parser.add_argument(
         "--count",
@@ -83,6 +85,10 @@ def main() -> None:
     cluster = Cluster(options.scratch / "pg", cpu=options.server_cpu)
     cluster.start()
     try:
+        if options.what == "drop":
+            for row in dropped(options, cluster, users):
+                load.record(options.out, row)
+            return
         if options.what == "scale":
             for row in at_scale(options, cluster, users):
                 load.record(options.out, row)
@@ -135,6 +141,24 @@ def at_scale(options: argparse.Namespace, cluster: Cluster, users: Path) -> list
         rate=options.rate,
         fill_rate=options.fill_rate,
     )
+
+
+def dropped(options: argparse.Namespace, cluster: Cluster, users: Path) -> list[dict[str, Any]]:
+    """What the guard's work costs."""
+    peer = MizuPeer(cluster, options.scratch, cpu=options.server_cpu, users=options.users)
+    setup = load.Setup(
+        peer=peer,
+        users=users,
+        scratch=options.scratch,
+        generator_cpu=options.generator_cpu,
+        seconds=options.seconds,
+        repeat=options.repeat,
+    )
+    peer.start()
+    try:
+        return drop.measure(setup, options.rate)
+    finally:
+        peer.stop()
 
 
 def run(options: argparse.Namespace, peer: Peer, work: str, users: Path) -> object:

@@ -55,7 +55,7 @@ def measure(setup: Setup, kinds: tuple[str, ...], rates: tuple[int, ...]) -> lis
 
 
 def _one(setup: Setup, kind: str, rate: int) -> Row:
-    flood = _Flood(setup, kind, rate) if rate else None
+    flood = Flood(setup, kind, rate) if rate else None
     time.sleep(LEAD_S)
     phase = legitimate(setup, kind, LEGITIMATE_PER_S)
     row = Row(
@@ -114,7 +114,7 @@ def legitimate(setup: Setup, kind: str, rate: int) -> Phase:
     return phase
 
 
-class _Flood:
+class Flood:
     """Somebody who sends too much, until :meth:`end`."""
 
     def __init__(self, setup: Setup, kind: str, rate: int) -> None:
@@ -159,6 +159,9 @@ def datagrams(kind: str) -> list[bytes]:
     chance = random.Random(7)
     made = []
     for number in range(500):
+        if kind == "zero":
+            made.append(bytes(chance.randint(20, 600)))
+            continue
         if kind == "bytes":
             made.append(chance.randbytes(chance.randint(20, 600)))
             continue

@@ -60,6 +60,13 @@ class LimitsConfig(Section):
     forks: int = setting(32, "contacts rung at a time by one call", least=1)
     routes: int = setting(16, "routes tried by one call", least=1)
     registrations: int = setting(500_000, "registered contacts in all", least=1)
+    socket_bans: int = setting(
+        500,
+        "newest bans whose datagrams the kernel drops at our UDP sockets, as it does what cannot be SIP by "
+        "its first byte or size (Linux); 0: the process drops all",
+        least=0,
+        most=600,
+    )
     udp_wait_s: float = setting(
         0.3,
         "a request over UDP that begins something and waited longer at our socket is thrown away: its sender "

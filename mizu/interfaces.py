@@ -251,6 +251,13 @@ class IWhiteListExport(Interface):
         """
 
 
+class IAgentBanExport(Interface):
+    """
+    Additionally provided by an :class:`IBanExport` that can keep out one user agent: it is told of bans of
+    ``address:port`` (``[address]:port``) too.
+    """
+
+
 class IBanExportFactory(Interface):
     """The plugin: a cheap, stateless, named factory."""
 

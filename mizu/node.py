@@ -28,7 +28,8 @@ from mizu.console.services import ConsoleServices
 from mizu.guard.desk import Desk
 from mizu.guard.doorman import Doorman
 from mizu.guard.filter import Gate
-from mizu.interfaces import IClock, IHasPeers
+from mizu.guard.socket_bans import SocketBans
+from mizu.interfaces import IBanExport, IClock, IHasPeers
 from mizu.media.echo_port import EchoService
 from mizu.model import Binding
 from mizu.observe import Metrics, StatusBoard
@@ -133,7 +134,7 @@ class Node:
             forget_answers=self._forget_answers,
         )
         backends = pluginset.build_auth_backends(config, plugins)
-        doorman.exports = [export for _, export in pluginset.build_ban_exports(config, plugins)]
+        doorman.exports = self._ban_exports(config, plugins)
         self._kept_fresh: list[Any] = [one for _, one in backends if IKeptFresh.providedBy(one)]
         self._authorizer = Authorizer(
             backends,
@@ -265,6 +266,17 @@ class Node:
         """Tell ``forget`` of every change of that kind, on whatever node it was made."""
         self._store.changes.subscribe(topic, forget)
 
+    def _ban_exports(self, config: Config, plugins: pluginset.PluginServices) -> list[IBanExport]:
+        """Who is told of bans besides the gate: our own sockets, and plugins."""
+        limits = config.limits
+        at_sockets = SocketBans(
+            self._transports.filter_datagrams,
+            self._reactor,
+            message_bytes=limits.message_bytes,
+            most=limits.socket_bans,
+        )
+        return [at_sockets, *(export for _, export in pluginset.build_ban_exports(config, plugins))]
+
     def _hang_up(self, board: StatusBoard) -> None:
         """Say on the status board what there is to say."""
         board.section("transports", self._transports_facts)
@@ -277,7 +289,7 @@ class Node:
         board.section("authorization", self._authorizer.counts)
         board.section("bans", self._doorman.counts)
         board.section("timers", lambda: len(self._deadlines))
-        board.section("dropped", lambda: dict(self._gate.dropped))
+        board.section("dropped", lambda: {**self._gate.dropped, "socket": self._transports.dropped()})
 
     def _count_messages(self, metrics: Metrics) -> None:
         """What the parts count by themselves, brought over when somebody wants to see it."""
@@ -287,7 +299,7 @@ class Node:
             sum(tallies.responses_out) + sum(tallies.requests_out.values()) + tallies.repeated_out
         )
         metrics.bytes_received, metrics.bytes_sent = transports["received_bytes"], transports["sent_bytes"]
-        metrics.messages_dropped = sum(self._gate.dropped.values())
+        metrics.messages_dropped = sum(self._gate.dropped.values()) + self._transports.dropped()
         metrics.calls_refused = self._switchboard.refused_busy
 
     def _transports_facts(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mizu.guard.peers import PeerTable
 from mizu.guard.rules import rules_of
 from mizu.guard.table import AddressTable
 from mizu.guard.watch import Offence, Verdict, Watch
-from mizu.interfaces import IBanExport, IClock, IWhiteListExport
+from mizu.interfaces import IAgentBanExport, IBanExport, IClock, IWhiteListExport
 from mizu.model import BanRecord, TrustedAddress
 from mizu.options import Options
 from mizu.targets import Target, normal_host, parse_target
@@ -203,29 +203,31 @@ class Doorman:
 
     def export(self, ban: Ban) -> None:
         """Tell the packet filters of a ban."""
-        if ban.target.port:
-            return
         duration_s = None if ban.until_s == inf else max(1.0, ban.until_s - self.wall_s())
-        for export in self.exports:
+        for export in self._exports_of(ban):
             self._tell(export.ban, ban.target.text, duration_s)
 
     def export_end(self, ban: Ban) -> None:
         """Tell the packet filters that a ban is over."""
-        if ban.target.port or not ban.proven:
-            return
-        for export in self.exports:
-            self._tell(export.unban, ban.target.text)
+        if ban.proven:
+            for export in self._exports_of(ban):
+                self._tell(export.unban, ban.target.text)
+
+    def _exports_of(self, ban: Ban) -> list[IBanExport]:
+        return [one for one in self.exports if not ban.target.port or IAgentBanExport.providedBy(one)]
 
     def export_all(self) -> None:
         """Tell the packet filters of all bans there are."""
         now_s = self.wall_s()
         bans = [
-            (ban.target.text, None if ban.until_s == inf else max(1.0, ban.until_s - now_s))
+            (ban.target, None if ban.until_s == inf else max(1.0, ban.until_s - now_s))
             for ban in self.bans.all()
-            if ban.proven and not ban.target.port
+            if ban.proven
         ]
         for export in self.exports:
-            self._tell(export.begin, bans)
+            agents = IAgentBanExport.providedBy(export)
+            known = [(target.text, left_s) for target, left_s in bans if agents or not target.port]
+            self._tell(export.begin, known)
 
     def _tell(self, told: Callable[..., None], *what: object) -> None:
         try:

@@ -1,5 +1,6 @@
 """The transport table: our listeners, and which of them reaches whom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
 from mizu.sip.transport.tls import Certificates, load, self_signed
 from mizu.sip.transport.udp import CannotListen, DatagramTransport, UdpFlow
-from mizu.sip.transport.udp_socket import open_udp
+from mizu.sip.transport.udp_socket import Instruction, attach_filter, dropped_by, open_udp
 
 __all__ = ["CannotListen", "ListenerInfo", "TransportTable", "parse_listener"]
 
@@ -99,6 +100,7 @@ class TransportTable:
         self._addresses = LocalAddresses(reactor.seconds)
         self._udp: list[tuple[DatagramTransport, str]] = []
         self._streams: list[tuple[StreamListener, str]] = []
+        self._programs: dict[int, Sequence[Instruction]] = {}  # by IP version
         self._flows: dict[tuple[str, int, str], UdpFlow] = {}
         self._forget_flows_at_s = 0.0
         self._reaches: frozenset[tuple[str, int]] | None = None  # as long as the listeners are the same
@@ -135,6 +137,7 @@ class TransportTable:
                 reuse_port=self._reuse_port,
             )
             udp.trace(self.connections.trace)
+            self._filter(udp)
             self._udp.append((udp, spec))
             return ListenerInfo("udp", udp.host, udp.port, spec)
         certificates = self._own_certificates() if proto == "tls" else None
@@ -245,6 +248,28 @@ class TransportTable:
         self.connections.trace = trace
         for udp, _ in self._udp:
             udp.trace(trace)
+
+    def filter_datagrams(self, four: Sequence[Instruction], six: Sequence[Instruction]) -> bool:
+        """
+        Let the kernel drop datagrams at the UDP sockets, by these programs for IPv4 and IPv6 ones; none:
+        nothing is dropped any more. :return: whether it takes them; if not, earlier ones stay.
+        """
+        before, self._programs = self._programs, {4: four, 6: six}
+        try:
+            for udp, _ in self._udp:
+                self._filter(udp)
+        except OSError:
+            self._programs = before
+            return False
+        return True
+
+    def _filter(self, udp: DatagramTransport) -> None:
+        if self._programs:
+            attach_filter(udp.listening_socket, self._programs[6 if ":" in udp.host else 4])
+
+    def dropped(self) -> int:
+        """Datagrams that the kernel dropped at the sockets: by these programs, or as a buffer was full."""
+        return sum(dropped_by(udp.listening_socket) for udp, _ in self._udp)
 
     def counts(self) -> dict[str, int]:
         """Figures for status and metrics, since the start unless the name says what is there now."""

@@ -331,6 +331,13 @@ class DatagramTransport(sip.Base):
 
     # ------------------------------------------------------------ around it
 
+    @property
+    def listening_socket(self) -> socket.socket:
+        """The one it listens at."""
+        port: Any = self.transport
+        found: socket.socket = port.socket
+        return found
+
     def local_towards(self, host: str) -> tuple[str, int]:
         """Our address as that peer can reach it."""
         return self._local_towards(self.host, self.port, host)

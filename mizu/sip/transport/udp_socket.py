@@ -4,8 +4,12 @@ What waits at the socket is taken at once, and what is sent meanwhile leaves at 
 :data:`mizu.native.datagrams`; without it Twisted's own port takes and sends a datagram at a time.
 """
 
+import ctypes
 import errno
 import socket
+import struct
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +23,10 @@ from mizu.sip.transport.udp import MAX_DATAGRAM_BYTES, CannotListen, DatagramTra
 #: ``SO_RCVBUFFORCE`` and ``SO_SNDBUFFORCE`` of Linux: beyond the system's limit, for root.
 _FORCE = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
 
+#: ``SO_ATTACH_FILTER``, ``SO_DETACH_FILTER`` and ``SO_MEMINFO`` of Linux; drops are the last of nine figures.
+_ATTACH_FILTER, _DETACH_FILTER, _MEMORY_FACTS = 26, 27, 55
+_FACTS, _DROPS = 9, 8
+
 #: So many batches are taken in one turn of the reactor.
 BATCHES = 4
 #: A smaller batch means that there is time: answers leave at once.
@@ -26,6 +34,8 @@ GATHER_FROM = 8
 #: An ICMP message for something sent earlier, which means nothing here: as Twisted's port has it. And a
 #: system without memory, which will have some again. All else makes the reactor give the listener up.
 _PASSING = frozenset({errno.ECONNREFUSED, errno.ENOMEM, errno.ENOBUFS})
+
+Instruction = tuple[int, int, int, int]  #: of classic BPF: operation, jump if true, jump if false, operand
 
 _compiled = native.datagrams
 _log = Logger()
@@ -125,6 +135,31 @@ def open_udp(
             _adopt(reactor, sock, kind, protocol)
     except (OSError, OverflowError) as error:
         raise CannotListen(f"udp:{host}:{port}: {reason_of(error)}") from error
+
+
+def attach_filter(sock: socket.socket, instructions: Sequence[Instruction]) -> None:
+    """
+    Let the kernel drop datagrams at the socket by a program of classic BPF, instead of by an earlier one.
+
+    :param instructions: operation, jumps and operand each; none: nothing is dropped any more.
+    :raise OSError: this system takes no such program, or no so long one.
+    """
+    if not instructions:
+        with suppress(OSError):  # there was none
+            sock.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+        return
+    program = ctypes.create_string_buffer(b"".join([struct.pack("HBBI", *one) for one in instructions]))
+    pointer = struct.pack("HP", len(instructions), ctypes.addressof(program))  # struct sock_fprog
+    sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, pointer)
+
+
+def dropped_by(sock: socket.socket) -> int:
+    """Datagrams that the kernel dropped at the socket: by its program, or because its buffer was full."""
+    try:
+        facts = sock.getsockopt(socket.SOL_SOCKET, _MEMORY_FACTS, 4 * _FACTS)
+    except OSError:
+        return 0
+    return int.from_bytes(facts[4 * _DROPS : 4 * _DROPS + 4], sys.byteorder)
 
 
 def _set_buffers(sock: socket.socket, wanted_bytes: int) -> None:
