@@ -25,6 +25,7 @@ AT_ONCE_LINES_MAX = 5000
 PASSES_MAX = 102
 #: Columns of the original that we have no field for; a file may have them, and they are ignored.
 NOT_KEPT = frozenset(("ip",))  # the last address of a phone: its registration has it
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  #: what a file is opened with makes of such bytes (surrogateescape)
 _PATH = re.compile(r"[/\\]")
 
 
@@ -117,7 +118,8 @@ class Heading:
             try:
                 self.fields.append(None if name.lower() in NOT_KEPT else field_of(name))
             except BadRequest as wrong:
-                problems.append(f"line 1, column {name or '(empty)'}: {wrong}")
+                hint = "; want commas between columns" if ";" in name or "\t" in name else ""
+                problems.append(f"line 1, column {name or '(empty)'}: {wrong}{hint}")
         known = [one.name for one in self.fields if one is not None]
         problems += [
             f"line 1, column {name}: is there twice" for name in dict.fromkeys(known) if known.count(name) > 1
@@ -133,10 +135,15 @@ class Heading:
         """The values of a line, or everything that is wrong with it."""
         if len(cells) != len(self.names):
             return None, [Problem(number, "", f"has {len(cells)} cells, the heading {len(self.names)}")]
+        if problems := [
+            Problem(number, name, "is no text in UTF-8")
+            for name, cell in zip(self.names, cells, strict=True)
+            if _NOT_UTF8.search(cell)
+        ]:
+            return None, problems
         username = password = ""
         version = None
         values: dict[str, Value] = {}
-        problems = []
         for name, one, cell in zip(self.names, self.fields, cells, strict=True):
             if one is None:
                 continue

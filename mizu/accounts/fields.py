@@ -61,7 +61,7 @@ def field_of(name: str) -> Field:
     if found is not None:
         return found
     near = difflib.get_close_matches(name.lower(), _BY_ANY, n=1)
-    hint = f"; did you mean {_BY_ANY[near[0]].name}?" if near else "; 'describe --fields' lists them"
+    hint = f"; did you mean {_BY_ANY[near[0]].name}?" if near else "; 'describe' without a name lists them"
     raise BadRequest(f"there is no field {name[:60]!r}{hint}")
 
 

@@ -78,7 +78,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             run=own.move,
             arguments=(
                 USER,
-                Argument("parent", TEXT, "the new owner, or - for none", required=True),
+                Argument("parent", TEXT, "the new owner, or - for none", required=True, null="-"),
                 ACCOUNT_VERSION,
             ),
             details="Refused when it would make a circle, or more levels than the option maxresellers.",
@@ -226,7 +226,7 @@ class _FieldCommands:
 
     async def move(self, call: Invocation) -> CommandResult:
         parent = call.text("parent")
-        return await self._change(call, {"parent_id": None if parent == "-" else parent})
+        return await self._change(call, {"parent_id": parent if parent not in ("-", "") else None})
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> CommandResult:
         version = version_of(call)

@@ -76,7 +76,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 ACCOUNT_VERSION,
             ),
             details="It counts as those of auth_ip do, by the auth_type of the account. One that is there "
-            "already gets the note.",
+            "already gets the note, if there is one.",
             examples=("addresses add 1001 192.0.2.7", "addresses add 1001 192.0.2.8:5080 branch office"),
             changes=True,
             atomic=True,

@@ -119,6 +119,7 @@ class Argument:
     required: bool = False
     default: Any = None
     many: bool = False  #: the last argument by place may take every word that is left; its value is a list
+    null: str | None = None  #: the word that ``null`` means in JSON; ``None``: as if it was left out
 
     @property
     def secret(self) -> bool:
@@ -143,13 +144,16 @@ class Argument:
                 value = f"{name}{equals}***"
         return shlex.quote(str(value))
 
-    def convert(self, word: str) -> Any:
-        """:raise BadRequest: says which argument and what it wants; never repeats a secret."""
+    def convert(self, word: str, called: str = "") -> Any:
+        """
+        :param called: its name where the word comes from; empty: the console's.
+        :raise BadRequest: says which argument and what it wants; never repeats a secret.
+        """
         try:
             return self.kind.convert(word)
         except ValueError as wrong:
             got = "" if self.secret else f", got {word[:80]!r}"
-            name = f"--{self.name}" if self.option else f"<{self.name}>"
+            name = called or (f"--{self.name}" if self.option else f"<{self.name}>")
             raise BadRequest(f"{name}: want {wrong}{got}") from None
 
     def described(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """``audit``: who changed what, and when."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -81,7 +82,7 @@ class _AuditCommands:
 
 
 def _told(change: Mapping[str, Any]) -> str:
-    """``account:1001 display_name: 'A' -> 'B'``."""
+    """``account:1001 display_name: A -> B``."""
     name = f"{change.get('topic')}:{change.get('key')}"
     before, after = change.get("before"), change.get("after")
     if not isinstance(before, Mapping):
@@ -93,5 +94,16 @@ def _told(change: Mapping[str, Any]) -> str:
 
 
 def _value(values: Mapping[str, Any], key: str) -> str:
-    text = repr(values[key]) if key in values else "-"
+    text = _plain(values.get(key))
     return text if len(text) <= VALUE_SHOWN_CHARACTERS else text[:VALUE_SHOWN_CHARACTERS] + "..."
+
+
+def _plain(value: Any) -> str:
+    """As ``set`` and ``describe`` show values."""
+    if value is None or value in ("", []):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and not any(isinstance(one, dict | list) for one in value):
+        return ", ".join(map(_plain, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

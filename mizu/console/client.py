@@ -37,11 +37,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         asyncioreactor.install(loop)  # type: ignore[no-untyped-call]
-    try:
-        task.react(_session, (options, interactive))
-    except BrokenPipeError:  # "mizu cdrs | head"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+    task.react(_session, (options, interactive))
     sys.exit(0)
 
 
@@ -60,6 +56,10 @@ async def _session(reactor: Any, options: argparse.Namespace, interactive: bool)
             await converse(link, show)
         else:
             code = await run_lines(link, sys.stdin, show)
+        sys.stdout.flush()
+    except BrokenPipeError:  # "mizu cdrs | head"
+        leave_output()
+        code = FAILED
     except (NotRunning, TokenUnreadable, BadAnswer) as error:
         complain([str(error)])
         code = UNREACHABLE
@@ -68,9 +68,13 @@ async def _session(reactor: Any, options: argparse.Namespace, interactive: bool)
     finally:
         if link is not None:
             await link.close()
-    sys.stdout.flush()
     if code:
         raise SystemExit(code)
+
+
+def leave_output() -> None:
+    """Nobody reads it any more; what is left in buffers goes nowhere, without complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Show:

@@ -74,7 +74,7 @@ class GetSet(Generic[T]):
         if all(call.values[one.name] is None for one in self.fields):
             raise BadRequest(f"nothing to change: give {' or '.join(f'--{one.name}' for one in self.fields)}")
         before, after = await self.change(call)
-        return self._told(after, self.changed(before, after))
+        return self._told(after, *([self.changed(before, after)] if before != after else ()))
 
     def _told(self, one: T, *changes: Change) -> CommandResult:
         name, facts = self.page(one)

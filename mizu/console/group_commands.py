@@ -172,7 +172,7 @@ class _GroupCommands:
             call.values["note"],
             call.operator.scope_account_id,
             version_of(call),
-            call.note(lambda done: (_change(*done),)),
+            call.note(lambda done: (_change(*done),) if done[0] != done[1] else ()),
         )
 
     async def delete(self, call: Invocation) -> CommandResult:

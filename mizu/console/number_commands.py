@@ -177,7 +177,7 @@ class _NumberCommands:
             call.values["note"],
             call.operator.scope_account_id,
             version_of(call),
-            call.note(lambda done: (_changed(*done),)),
+            call.note(lambda done: (_changed(*done),) if done[0] != done[1] else ()),
         )
 
     async def delete(self, call: Invocation) -> CommandResult:

@@ -175,7 +175,7 @@ class _OptionCommands:
             call.text("value"),
             call.operator.name,
             version_of(call),
-            call.note(lambda done: (self._noted(spec, done),)),
+            call.note(lambda done: (self._noted(spec, done),) if done[0] != done[1] else ()),
         )
         return self._changed(spec, before)
 

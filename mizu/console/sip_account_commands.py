@@ -248,25 +248,29 @@ class _SipAccountCommands:
     async def _change(self, call: Invocation, values: Any) -> CommandResult:
         number = call.number("id")
 
-        def change(before: SipAccount, after: SipAccount) -> Change:
-            old, new = (
-                sip_values({name: getattr(side, name) for name in values}) for side in (before, after)
-            )
-            return Change("sip_account", str(number), old, new)
+        def sides(*both: SipAccount) -> list[dict[str, Any]]:
+            return [sip_values({name: getattr(side, name) for name in values}) for side in both]
+
+        def change(before: SipAccount, after: SipAccount) -> tuple[Change, ...]:
+            if before == after:
+                return ()
+            old, new = sides(before, after)
+            return (Change("sip_account", str(number), old, new),)
 
         server, before, after = await self._accounts.change(
             number,
             values,
             call.operator.scope_account_id,
             version_of(call),
-            call.note(lambda done: (change(*done[1:]),)),
+            call.note(lambda done: change(*done[1:])),
         )
-        made = change(before, after)
-        old, new = made.before or {}, made.after or {}
+        old, new = sides(before, after)
         names = [name for name in new if old[name] != new[name] or name == "password"]
         lines = [f"{name}: {_text(old[name])} -> {_text(new[name])}" for name in names] or ["nothing changed"]
         account = shown(after, server, self._failures_max())
-        return CommandResult(lines, {"id": number, "fields": dict(new), "sip_account": account}, (made,))
+        return CommandResult(
+            lines, {"id": number, "fields": new, "sip_account": account}, change(before, after)
+        )
 
     async def delete(self, call: Invocation) -> CommandResult:
         failures_max = self._failures_max()

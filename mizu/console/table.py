@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 LINE_MAX_CHARACTERS = 8192
+JSON_USAGE = "/api/v1/openapi.json says what this takes"  #: the hint for programs
 
 #: least rights for each permission that a command may name
 PERMISSIONS: Mapping[str, Rights] = {
@@ -220,9 +221,8 @@ class CommandTable:
         self, command: Command, given: Mapping[str, Any], operator: Operator
     ) -> tuple[int, dict[str, Any]]:
         """Run a command with arguments from JSON; the answer is that of :meth:`answer`."""
-        usage = f"usage: {command.usage}"
         return await self._answered(
-            lambda: (command, values_of_json(command.arguments, given, usage)), operator
+            lambda: (command, values_of_json(command.arguments, given, JSON_USAGE)), operator
         )
 
     async def _answered(
@@ -306,11 +306,23 @@ class CommandTable:
         family = sorted(name for name in self._commands if name.startswith(first + " "))
         if family:
             raise CommandError(f"{first!r} needs one word more", "one of: " + ", ".join(family))
-        near = difflib.get_close_matches(first, self._commands, n=1, cutoff=0.5) or sorted(
-            name for name in self._commands if name.startswith(first)
+        raise CommandError(f"no command {first[:60]!r}", self._nearest(words))
+
+    def _nearest(self, words: list[str]) -> str:
+        """A hint for what begins like no command."""
+        first = words[0]
+        firsts = {name.partition(" ")[0]: name for name in self._commands}
+        near = difflib.get_close_matches(first, firsts, n=1, cutoff=0.5) or sorted(
+            name for name in firsts if name.startswith(first)
         )
-        hint = f"did you mean {near[0]!r}?" if near else "'help' lists the commands"
-        raise CommandError(f"no command {first[:60]!r}", hint)
+        if not near:
+            return "'help' lists the commands"
+        whole = " ".join((near[0], *words[1:2]))
+        for name in (whole, near[0]):
+            if name in self._commands:
+                return f"did you mean {name!r}?"
+        family = sorted(name for name in self._commands if name.startswith(near[0] + " "))
+        return f"did you mean one of: {', '.join(family)}?"
 
 
 def _help_command(table: CommandTable) -> Command:

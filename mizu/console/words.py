@@ -1,7 +1,7 @@
 """From words of a command line, or from a JSON object, to the values of a command's arguments, and back."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mizu.console.arguments import ASSIGNMENT, FLAG, Argument
@@ -25,8 +25,8 @@ class SecretMissing(CommandError):
 
     code = "secret_missing"
 
-    def __init__(self, argument: str, hint: str) -> None:
-        super().__init__(f"<{argument}> is missing", hint)
+    def __init__(self, argument: str, hint: str, called: str = "") -> None:
+        super().__init__(f"{called or f'<{argument}>'} is missing", hint)
         self.argument = argument
 
 
@@ -48,7 +48,7 @@ def values_of_words(arguments: Sequence[Argument], words: Sequence[str], usage: 
                 only_places = True
             elif word.startswith("--") and not only_places:
                 name, equals, value = word[2:].partition("=")
-                argument = _option(options, name)
+                argument = _option(options, name, places)
                 if name in given:
                     raise CommandError(f"--{name} is there twice")
                 given.add(name)
@@ -64,7 +64,7 @@ def values_of_words(arguments: Sequence[Argument], words: Sequence[str], usage: 
                 values[argument.name] = converted
     except BadRequest as wrong:
         raise _with_usage(wrong, usage) from None
-    _check_missing(arguments, given, usage)
+    _check_missing(arguments, given, usage, lambda argument: f"<{argument.name}>")
     return values
 
 
@@ -75,17 +75,24 @@ def _with_usage(wrong: BadRequest, usage: str) -> CommandError:
     return CommandError(str(wrong), usage)
 
 
-def _check_missing(arguments: Iterable[Argument], given: set[str], usage: str) -> None:
+def _check_missing(
+    arguments: Iterable[Argument], given: set[str], usage: str, called: Callable[[Argument], str]
+) -> None:
     missing = [a for a in arguments if a.required and a.name not in given]
     if missing and all(argument.secret for argument in missing):
-        raise SecretMissing(missing[0].name, usage)
+        raise SecretMissing(missing[0].name, usage, called(missing[0]))
     if missing:
-        raise CommandError(", ".join(f"<{a.name}>" for a in missing) + " is missing", usage)
+        raise CommandError(", ".join(map(called, missing)) + " is missing", usage)
 
 
-def _option(options: Mapping[str, Argument], name: str) -> Argument:
+def _option(options: Mapping[str, Argument], name: str, places: list[Argument]) -> Argument:
+    """The option of that name. A secret may be given so everywhere; then it is no argument by place."""
     if name in options:
         return options[name]
+    secret = next((one for one in places if one.secret and one.name == name), None)
+    if secret is not None:
+        places.remove(secret)
+        return secret
     near = difflib.get_close_matches(name, options, n=1)
     raise CommandError(f"no option --{name[:60]}", f"did you mean --{near[0]}?" if near else "")
 
@@ -111,7 +118,8 @@ def values_of_json(arguments: Sequence[Argument], given: Mapping[str, Any], usag
     """
     The values by argument name from a JSON object: texts, numbers, true and false, as each argument wants.
 
-    ``null`` counts as left out. An argument that takes many is a list; assignments are an object.
+    ``null`` counts as left out, but for an argument that says what it means (``Argument.null``). An argument
+    that takes many is a list; assignments are an object.
 
     :raise CommandError: what is wrong. :raise SecretMissing: only a secret is missing.
     """
@@ -124,13 +132,13 @@ def values_of_json(arguments: Sequence[Argument], given: Mapping[str, Any], usag
             if argument is None:
                 near = difflib.get_close_matches(name, known, n=1)
                 raise CommandError(f"no argument {name[:60]!r}", f"did you mean {near[0]!r}?" if near else "")
-            if value is None:
+            if value is None and argument.null is None:
                 continue
             there.add(argument.name)
-            values[argument.name] = _json_value(argument, value)
+            values[argument.name] = _json_value(argument, argument.null if value is None else value)
     except BadRequest as wrong:
         raise _with_usage(wrong, usage) from None
-    _check_missing(arguments, there, usage)
+    _check_missing(arguments, there, usage, json_name)
     return values
 
 
@@ -140,14 +148,14 @@ def _json_value(argument: Argument, value: Any) -> Any:
             raise _wrong_type(argument, "true or false")
         return value
     if not argument.many:
-        return argument.convert(_json_word(argument, value))
+        return argument.convert(_json_word(argument, value), json_name(argument))
     if argument.kind is ASSIGNMENT and isinstance(value, Mapping):
         value = [f"{name}={_plain(argument, one)}" for name, one in value.items()]
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or len(value) > JSON_LIST_MAX_ITEMS:
         raise _wrong_type(argument, f"a list of at most {JSON_LIST_MAX_ITEMS}")
-    words = [argument.convert(_json_word(argument, one)) for one in value]
+    words = [argument.convert(_json_word(argument, one), json_name(argument)) for one in value]
     if argument.required and not words:
         raise _wrong_type(argument, "at least one")
     return words

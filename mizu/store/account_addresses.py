@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from txpostgres.txpostgres import Cursor
@@ -61,8 +62,9 @@ class PostgresAddresses:
         note: AuditNote | None = None,
     ) -> Deferred[tuple[str, FurtherAddress | None, FurtherAddress]]:
         """
-        One more address, or a new note for one that it has. The username, the address before and after.
+        One more address, or a new note for one that it has; an empty one leaves that as it is.
 
+        :return: the username, the address before and after.
         :param version: of the account, as the operator has seen it; ``None``: any.
         :raise NotFound: there is no such account. :raise Stale:
         :raise Forbidden: how it proves itself is not theirs to change.
@@ -74,15 +76,16 @@ class PostgresAddresses:
         self, cursor: Cursor, who: str, new: FurtherAddress, scope: int | None, version: int | None
     ) -> tuple[str, FurtherAddress | None, FurtherAddress]:
         number, username, count = await self._lock(cursor, who, scope, version)
-        after = FurtherAddress(new.address, new.port, clean(new.note))
-        values = {"id": number, "address": after.address, "port": after.port, "note": after.note}
-        await cursor.execute(_GET, values)
+        place: dict[str, Any] = {"id": number, "address": new.address, "port": new.port}
+        await cursor.execute(_GET, place)
         row = cursor.fetchone()
         before = FurtherAddress(*row) if row is not None else None
+        note = clean(new.note) or (before.note if before is not None else "")
+        after = FurtherAddress(new.address, new.port, note)
         if before is None and count >= ENTRIES_MAX:
             raise Conflict(f"account {username!r} has {count} further addresses; more it may not have")
         if before != after:
-            await cursor.execute(_PUT, values)
+            await cursor.execute(_PUT, {**place, "note": note})
             await cursor.execute(_TOUCH, (number,))
         return username, before, after
 

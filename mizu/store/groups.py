@@ -146,6 +146,8 @@ class PostgresGroups:
             owner_id = (await _accounts(cursor, [owner], scope))[0][0] if owner else None
         note = before.note if note is None else note
         _check_note(note)
+        if (owner_id, note) == (before.owner_id, before.note):
+            return before, before
         sql = "UPDATE account_group SET owner_id = %s, note = %s, version = version + 1 WHERE id = %s"
         await cursor.execute(sql, (owner_id, note, before.id))
         return before, await _find(cursor, name, scope)
@@ -295,7 +297,8 @@ def _check_kind(group: Group, members: Sequence[tuple[int, str, int]]) -> None:
     for _, username, type_ in members:
         if type_ not in allowed:
             kind = AccountType(type_).name.lower()
-            raise BadRequest(f"{username} is a {kind}; group {group.name} is of {group.kind.name.lower()}")
+            of = group.kind.name.lower()
+            raise BadRequest(f"{username} is of type {kind}; group {group.name} is of {of}")
 
 
 def _packet(member: str) -> int:

@@ -132,7 +132,9 @@ class PostgresNumbers:
         if note is not None:
             sets["note"] = note
         columns = "".join(f"{name} = %({name})s, " for name in sets)
-        sql = f"UPDATE phone_number SET {columns}version = version + 1 WHERE number = %(number)s"
+        differs = " OR ".join(f"{name} IS DISTINCT FROM %({name})s" for name in sets) or "false"
+        sql = f"""UPDATE phone_number SET {columns}version = version + 1
+ WHERE number = %(number)s AND ({differs})"""
         await cursor.execute(sql, {**sets, "number": number})
         return before, await self._get(cursor, number, scope)
 

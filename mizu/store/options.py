@@ -49,7 +49,9 @@ class PostgresOptionStore:
         values = {"name": name, "value": text, "by": by, "version": version}
 
         async def change(cursor: Cursor) -> tuple[str | None, str, int]:
-            before, _ = await _locked(cursor, name)
+            before, found = await _locked(cursor, name)
+            if before == text and version in (None, found):
+                return before, text, found
             await cursor.execute(statement, values)
             row = cursor.fetchone()
             if row is None:

@@ -115,7 +115,7 @@ class PostgresSipAccounts:
         if found is None:
             raise unknown(server)
         if found[1] != AccountType.SIP_SERVER:
-            raise BadRequest(f"{server} is a {AccountType(found[1]).name.lower()}, not a sip_server")
+            raise BadRequest(f"{server} is of type {AccountType(found[1]).name.lower()}, not sip_server")
         columns = self._sealed({**values, "username": username, "password": password})
         columns["sip_server_id"] = found[0]
         names = ", ".join(columns)
@@ -150,7 +150,8 @@ class PostgresSipAccounts:
         row = await self._find(cursor, number, scope, version)
         columns = self._sealed(values)
         sets = "".join(f"{name} = %({name})s, " for name in columns)
-        sql = f"UPDATE sip_account SET {sets}version = version + 1 WHERE id = %(id)s"
+        differs = " OR ".join(f"{name} IS DISTINCT FROM %({name})s" for name in columns) or "false"
+        sql = f"UPDATE sip_account SET {sets}version = version + 1 WHERE id = %(id)s AND ({differs})"
         try:
             await cursor.execute(sql, {**columns, "id": number})
         except UniqueViolation:

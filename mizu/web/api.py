@@ -57,7 +57,15 @@ async def respond(
     for route, command, named in found:
         if route.method == method:
             return await _run_route(table, request, route, command, named, operator)
-    raise WrongMethod(sorted({route.method for route, _, _ in found}))
+    raise WrongMethod(methods_of(table, path))
+
+
+def methods_of(table: RouteTable, path: str) -> list[str]:
+    """What a path below ``PREFIX`` takes; empty: there is no such path."""
+    if path in table.by_path:
+        return ["POST"]
+    methods = {"GET"} if path == "/commands" else {route.method for route, _, _ in table.find(path)}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 async def _run_command(

@@ -341,6 +341,8 @@ def _schema_of(one: Argument) -> JsonObject:
     )
     if one.many and one.kind.name == "field=value":
         schema = {"oneOf": [{"type": "object"}, schema]}
+    if one.null is not None and "type" in schema:
+        schema = _optional(schema)
     if one.default is not None and not one.secret and "oneOf" not in schema:
         schema["default"] = one.default
     return schema

@@ -15,7 +15,7 @@ from mizu.deferreds import shield
 from mizu.errors import BadRequest, Forbidden, MizuError, NotFound, OutcomeUnknown, Overloaded, Unauthorized
 from mizu.model import Operator
 from mizu.observe import StatusBoard
-from mizu.web.api import WrongMethod, respond
+from mizu.web.api import WrongMethod, methods_of, respond
 from mizu.web.api_routes import PREFIX, RouteTable
 from mizu.web.metrics import METRICS_CONTENT_TYPE, MetricsPage
 from mizu.web.openapi import document
@@ -218,7 +218,7 @@ class Routes:
     def not_a_route(self, request: HttpRequest, failure: Failure) -> bytes:
         error: Any = failure.value
         if isinstance(error, MethodNotAllowed):
-            methods = ", ".join(sorted(error.valid_methods or ()))
+            methods = ", ".join(self._methods(request) or sorted(error.valid_methods or ()))
             request.setHeader(b"allow", methods.encode("ascii"))
             return error_reply(request, "method_not_allowed", f"this path takes {methods}", 405)
         return error_reply(request, NotFound.code, "there is no such path", 404)
@@ -229,6 +229,16 @@ class Routes:
             return b""
         self.log.failure("the HTTP side failed", failure=failure)
         return error_reply(request, "internal", "internal error; the server's log has the details", 500)
+
+    def _methods(self, request: HttpRequest) -> list[str]:
+        """What a path of the API takes; empty: it is none of its routes, or the server starts."""
+        path = request.path.decode("latin-1")
+        if not path.startswith(PREFIX + "/"):
+            return []
+        try:
+            return methods_of(self._routes(), path.removeprefix(PREFIX))
+        except MizuError:
+            return []
 
 
 def command_of(body: bytes) -> str:

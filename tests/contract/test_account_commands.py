@@ -224,6 +224,8 @@ async def test_further_addresses_are_entered_shown_and_removed(console, store):
     await console("adduser", "1001", "auth_type=1", "auth_ip=192.0.2.1")
     added = await console("addresses", "add", "1001", "::ffff:192.0.2.7", "main", "office")
     assert added["address"] == {"address": "192.0.2.7", "port": 0, "note": "main office"}
+    again = await console("addresses", "add", "1001", "192.0.2.7")
+    assert again["address"]["note"] == "main office"
     await console("addresses", "add", "1001", "192.0.2.7:5080")
     await console("addresses", "add", "1001", "SIP.Example.com.")
     done = await console.table.run("addresses add 1001 192.0.2.77/24", STAFF)
@@ -446,6 +448,21 @@ async def test_what_changes_nothing_leaves_the_version(console, store):
     await console("passwd", "1001", "battery staple")
     await console("passwd", "1001", "battery staple")
     assert (await console("get", "1001"))["version"] == 4  # somebody who sets it anew wants that to be seen
+
+
+@pytest.mark.parametrize(
+    ("line", "shown_by"),
+    [
+        ("group set minegroup --note '' --owner mine", "group get minegroup"),
+        ("numbers set 3610 --note '' --holder mine", "numbers get 3610"),
+        ("sipaccounts set 1 Enabled=1", "sipaccounts get 1"),
+    ],
+)
+async def test_what_changes_nothing_leaves_other_versions_too(console, family, line, shown_by):
+    """Of groups, numbers and accounts at SIP servers; no entry of the audit list says that it was changed."""
+    before = await console(*shlex.split(shown_by))
+    done = await console.table.run(line, STAFF)
+    assert (done.changes, await console(*shlex.split(shown_by))) == ((), before)
 
 
 async def test_an_update_of_what_somebody_changed_is_refused(console):

@@ -217,7 +217,7 @@ async def test_each_command_runs_by_its_name(api):
     )
     assert (status, value["error"]) == (400, "bad_request")
     status, value, _ = await api.ask("POST", "/commands/options/set", {"name": "maxresellers"})
-    assert (status, value["error"], value["lines"][0]) == (400, "usage", "<value> is missing")
+    assert (status, value["error"], value["lines"][0]) == (400, "usage", "value is missing")
     status, value, _ = await api.ask("POST", "/commands/passwd", {"user": "1001"})
     assert (status, value["error"]) == (400, "secret_missing")
     status, value, _ = await api.ask("POST", "/commands/nothing/here", {})
@@ -280,10 +280,32 @@ async def test_wrong_paths_methods_and_queries(api):
     for path in ("/nothing", "/accounts/", "/accounts/a/b/c", "/accounts//", "//accounts"):
         assert (await api.ask("GET", path))[0] == 404, path
     status, _, headers = await api.ask("PUT", "/accounts", {})
-    assert (status, headers.getRawHeaders("allow")) == (405, ["GET, POST"])
+    assert (status, headers.getRawHeaders("allow")) == (405, ["GET, HEAD, POST"])
+    answer = await StubTreq(api.routes.app.resource()).request("OPTIONS", f"http://localhost{PREFIX}/tree")
+    assert (answer.code, answer.headers.getRawHeaders("allow")) == (405, ["GET, HEAD"])
     for query in ("limit=0", "limit=x", "limit=1&limit=2", "all=1"):
         assert (await api.ask("GET", f"/tokens?{query}"))[0] == 400, query
     assert (await api.ask("POST", "/accounts?name=9", {"name": "9"}))[0] == 400
+
+
+async def test_errors_speak_of_the_request(api):
+    """Not of options of a terminal."""
+    status, value, _ = await api.ask("GET", "/accounts?limit=x")
+    assert (status, value["lines"][0]) == (400, "limit: want a whole number from 1 to 10000, got 'x'")
+    assert value["lines"][1] == "/api/v1/openapi.json says what this takes"
+
+
+async def test_an_owner_is_taken_away_by_null(api):
+    """As ``parent_id`` of an account does; an empty text too."""
+    await api.ask("POST", "/accounts", {"name": "top"})
+    await api.ask("POST", "/accounts", {"name": "sub", "fields": {"parent_id": "top"}})
+    for none in (None, ""):
+        any_version = {"if-match": "*"}
+        status, value, _ = await api.ask("POST", "/accounts/sub/move", {"parent": none}, headers=any_version)
+        assert (status, value["parent_id"]) == (200, None)
+        status, value, _ = await api.ask("POST", "/accounts/sub/move", {"parent": "top"}, headers=any_version)
+        assert status == 200
+    assert (await api.ask("POST", "/accounts/sub/move", {}, headers=any_version))[0] == 400
 
 
 async def test_e1_what_comes_from_sip_is_harmless(api):

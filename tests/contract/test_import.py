@@ -209,6 +209,7 @@ async def test_a_template_has_the_defaults(importer):
         ('username\n"a\n', "line"),
         ("username\n" + "x" * 70_000, "65536"),
         ("username\na\x00b\n", "NUL"),
+        ("Username;Type\na;0\n", "want commas between columns"),
     ],
 )
 async def test_what_is_no_table_of_accounts_is_refused(importer, text, said):
@@ -224,6 +225,10 @@ async def test_bytes_that_are_not_text_are_named(importer):
     (importer.files / "a.csv").write_bytes(b"username,name\na,J\xf3zsef\nb,ok\n")
     result = (await importer("import", "a.csv"))["import"]
     assert problems(result) == [(2, "name")]
+    assert result["problems"][0]["text"] == "is no text in UTF-8"
+    (importer.files / "a.csv").write_bytes(b"username,name\nJ\xf3zsef,b\n")
+    [problem] = (await importer("import", "a.csv"))["import"]["problems"]
+    assert problem == {"line": 2, "column": "username", "text": "is no text in UTF-8"}
 
 
 @pytest.mark.parametrize(

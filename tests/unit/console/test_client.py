@@ -9,6 +9,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
+from mizu.console import client
 from mizu.console.client import Show, run_line, run_lines, with_secret
 from mizu.console.commands import command_table
 from mizu.console.link import Answer
@@ -155,3 +156,25 @@ def test_e3_the_history_has_no_password(tmp_path: Path, line: str, secret: bool)
     kept = (tmp_path / "history").read_text() if (tmp_path / "history").exists() else ""
     assert (line in kept) is not secret
     assert (line in history.get_strings()) is not secret
+
+
+async def test_who_reads_no_further_is_no_fault(monkeypatch: pytest.MonkeyPatch):
+    """``mizu status | head -1`` ends with code 1 and says nothing."""
+
+    class NoLink(TableLink):
+        def __init__(self, reactor: object, data: object) -> None:
+            super().__init__()
+
+        async def close(self) -> None:
+            pass
+
+    def broken(text: object) -> None:
+        raise BrokenPipeError
+
+    closed: list[int] = []
+    monkeypatch.setattr(client, "Link", NoLink)
+    monkeypatch.setattr(client.sys.stdout, "writelines", broken)
+    monkeypatch.setattr(client, "leave_output", lambda: closed.append(1))
+    with pytest.raises(SystemExit) as caught:
+        await client._session(None, client._options().parse_args(["users"]), interactive=False)
+    assert (caught.value.code, closed) == (1, [1])

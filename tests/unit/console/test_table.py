@@ -100,6 +100,8 @@ def test_words_become_values(line: str, expected: dict[str, Any]):
         ("ban 'a", "quotes do not match", ""),
         ("ban " + "x" * 9000, "at most 8192 characters", ""),
         ("list", "'list' needs one word more", "one of: list add, list del"),
+        ("lsit add x", "no command 'lsit'", "did you mean 'list add'?"),
+        ("lsit", "no command 'lsit'", "did you mean one of: list add, list del?"),
         ("list ad x", "'list' needs one word more", "one of: list add, list del"),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from mizu.console.arguments import ASSIGNMENT, DURATION, FLAG, SECRET, TEXT, Argument, choice, integer
-from mizu.console.words import CommandError, SecretMissing, spoken, values_of_json
+from mizu.console.words import CommandError, SecretMissing, spoken, values_of_json, values_of_words
 
 ARGUMENTS = (
     Argument("user", TEXT, "who", required=True),
@@ -60,8 +60,8 @@ def test_json_values_become_what_words_would(name, given, expected):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({}, "<user> is missing"),
-        ({"user": None}, "<user> is missing"),
+        ({}, "user is missing"),
+        ({"user": None}, "user is missing"),
         ({"user": 5}, "user: want text"),
         ({"user": ["a"]}, "user: want text"),
         ({"user": "a\nb"}, "no control characters"),
@@ -96,3 +96,35 @@ def test_a_secret_is_never_repeated():
         values_of_json(LOGIN, {"user": "a"}, "")
     assert spoken("passwd", LOGIN, {"user": "a b", "password": "hunter2"}) == "passwd 'a b' ***"
     assert "hunter2" not in spoken("set", ARGUMENTS, values(user="a", fields={"password": "hunter2"}))
+
+
+def test_errors_speak_of_json():
+    """Names as in the request, not as typed in a terminal."""
+    for given, text in (({"user": "a", "limit": 11}, "limit: want a whole number"), ({}, "user is missing")):
+        with pytest.raises(CommandError) as caught:
+            values_of_json(ARGUMENTS, given, "the document says")
+        assert str(caught.value).startswith(text)
+        assert caught.value.hint == "the document says"
+    with pytest.raises(SecretMissing, match=r"\Apassword is missing"):
+        values_of_json(LOGIN, {"user": "a"}, "")
+
+
+def test_null_is_a_value_where_an_argument_says_so():
+    """As the owner of an account: none."""
+    parent = Argument("parent", TEXT, "who", required=True, null="-")
+    assert values_of_json([parent], {"parent": None}, "") == {"parent": "-"}
+    with pytest.raises(CommandError):
+        values_of_json([parent], {}, "")
+
+
+def test_a_secret_may_be_given_by_its_name_everywhere():
+    """``passwd 1001 --password P`` is ``passwd 1001 P``; not both."""
+    for words in (["a", "secret"], ["a", "--password", "secret"], ["--password=secret", "a"]):
+        assert values_of_words(LOGIN, words, "") == {"user": "a", "password": "secret"}
+    for words in (
+        ["a", "secret", "--password", "x"],
+        ["a", "--password", "x", "secret"],
+        ["--user", "a", "x"],
+    ):
+        with pytest.raises(CommandError):
+            values_of_words(LOGIN, words, "")
