@@ -74,20 +74,26 @@ def check_change(scope: int | None, account_id: int, values: Mapping[str, Value]
         raise Forbidden("an account cannot be moved out of your own accounts")
 
 
+#: What would take an account over, or away from whoever has it.
+_HARMFUL = frozenset(("password", "enabled", "suspended", "auth_type", "auth_ip"))
+#: For :func:`check_rights`: an account is deleted.
+DELETED: Mapping[str, Value] = {"enabled": False}
+
+
 def check_rights(own: Rights | None, before: int, values: Mapping[str, Value]) -> None:
     """
-    May an operator with these rights change those of an account?
+    May an operator with these rights change these fields of an account?
 
     :param own: the operator's; ``None``: the server itself, no limit.
     :param before: what the account has.
     :raise Forbidden: it has, or would get, more than the operator.
     """
-    wanted = values.get("rights")
-    if own is None or not isinstance(wanted, int) or wanted == before:
+    if own is None:
         return
-    if before > own:
+    wanted = values.get("rights", before)
+    if before > own and (wanted != before or not _HARMFUL.isdisjoint(values)):
         raise Forbidden(f"rights: the account has more than your own, {own.name.lower()}")
-    if wanted > own:
+    if isinstance(wanted, int) and wanted > own and wanted != before:
         raise Forbidden(f"rights: you may give up to your own, {own.name.lower()}")
 
 

@@ -296,7 +296,9 @@ class _AccountCommands:
         scope = call.operator.scope_account_id
         ends = await ending(self._services, call.text("user"), scope)
         noted = call.note(lambda gone: (change_of(gone, None),))
-        before = await self._records.delete(call.text("user"), scope, version=version_of(call), note=noted)
+        before = await self._records.delete(
+            call.text("user"), scope, version=version_of(call), rights=call.operator.rights, note=noted
+        )
         done = self._ended(before["username"], "deleted", ends)
         return CommandResult(done.lines, done.result, (change_of(before, None),))
 

@@ -68,7 +68,13 @@ class Records(Protocol):
     ) -> Awaitable[tuple[Record, Record]]: ...
 
     def delete(
-        self, who: str, scope: int | None, *, version: int | None, note: AuditNote | None
+        self,
+        who: str,
+        scope: int | None,
+        *,
+        version: int | None,
+        rights: Rights | None,
+        note: AuditNote | None,
     ) -> Awaitable[Record]: ...
 
     def reseal(self, batch: int) -> Awaitable[int]: ...

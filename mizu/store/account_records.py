@@ -12,6 +12,7 @@ from txpostgres.txpostgres import Cursor
 from mizu.accounts.kinds import Value
 from mizu.accounts.records import NewAccount, Node, Record, columns_of, record_of
 from mizu.accounts.scope import (
+    DELETED,
     check_change,
     check_delete,
     check_new,
@@ -101,8 +102,9 @@ def check_wanted(before: Record, wanted: ChangedAccount, scope: int | None, righ
     """
     check_version(f"account {wanted.who!r}", before["version"], wanted.version)
     password = {"password": None} if wanted.ha1 is not None else {}
-    check_change(scope, before["id"], {**wanted.values, **password})
-    check_rights(rights, before["rights"], wanted.values)
+    values = {**wanted.values, **password}
+    check_change(scope, before["id"], values)
+    check_rights(rights, before["rights"], values)
 
 
 def _update(columns: Sequence[str]) -> str:
@@ -342,20 +344,29 @@ class AccountRecords:
         return [(before, after.get(before["id"], before)) for before, _ in rows]
 
     def delete(
-        self, who: str, scope: int | None, *, version: int | None = None, note: AuditNote | None = None
+        self,
+        who: str,
+        scope: int | None,
+        *,
+        version: int | None = None,
+        rights: Rights | None = None,
+        note: AuditNote | None = None,
     ) -> Deferred[Record]:
         """
         The record that it had.
 
-        :param version: as for :meth:`change`.
+        :param version: as for :meth:`change`. :param rights: as for :meth:`add`.
         :raise NotFound: :raise Stale: :raise Conflict: something still points at it.
         """
-        return self._changes.transact(note, self._delete, who, scope, version)
+        return self._changes.transact(note, self._delete, who, scope, version, rights)
 
-    async def _delete(self, cursor: Cursor, who: str, scope: int | None, version: int | None) -> Record:
+    async def _delete(
+        self, cursor: Cursor, who: str, scope: int | None, version: int | None, rights: Rights | None
+    ) -> Record:
         before = await self._lock(cursor, who, scope)
         check_version(f"account {who!r}", before["version"], version)
         check_delete(scope, before["id"])
+        check_rights(rights, before["rights"], DELETED)
         try:
             await cursor.execute("DELETE FROM account WHERE id = %s", (before["id"],))
         except IntegrityError as refused:

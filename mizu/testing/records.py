@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from mizu.accounts.fields import FIELDS, LISTS, REFERENCES
 from mizu.accounts.kinds import SECRET, Named, Value
 from mizu.accounts.records import NewAccount, Node, Record
-from mizu.accounts.scope import check_change, check_delete, check_new, check_rights, unknown
+from mizu.accounts.scope import DELETED, check_change, check_delete, check_new, check_rights, unknown
 from mizu.accounts.versions import check_version
 from mizu.errors import Conflict
 from mizu.model import Account, AccountType, AuditNote, AuthType, Rights
@@ -204,8 +204,9 @@ class MemoryRecords:
         self._check()
         before = self._find(who, scope)
         check_version(f"account {who!r}", before["version"], version)
-        check_change(scope, before["id"], {**values, **({"password": None} if ha1 is not None else {})})
-        check_rights(rights, before["rights"], values)
+        given = {**values, **({"password": None} if ha1 is not None else {})}
+        check_change(scope, before["id"], given)
+        check_rights(rights, before["rights"], given)
         username = before["username"]
         if ha1 is None and self._put(username, values, scope) == before:
             return before, before
@@ -215,12 +216,19 @@ class MemoryRecords:
         return before, self._put(username, values, scope)
 
     async def delete(
-        self, who: str, scope: int | None, *, version: int | None = None, note: AuditNote | None = None
+        self,
+        who: str,
+        scope: int | None,
+        *,
+        version: int | None = None,
+        rights: Rights | None = None,
+        note: AuditNote | None = None,
     ) -> Record:
         self._check()
         before = self._find(who, scope)
         check_version(f"account {who!r}", before["version"], version)
         check_delete(scope, before["id"])
+        check_rights(rights, before["rights"], DELETED)
         if any(one["parent_id"] == before["id"] for one in self._every()):
             raise Conflict(f"account {before['username']!r} still owns other accounts")
         del self._accounts.rows[before["username"]]

@@ -257,6 +257,10 @@ async def test_nobody_gives_rights_above_their_own(console):
         ("adduser", "al2", "type=admin", "rights=general_admin"),
         ("clone", "root", "al2"),
         ("set", "root", "rights=0"),
+        ("disable", "root"),
+        ("set", "root", "suspended=1"),
+        ("deluser", "root"),
+        ("passwd", "root", "--password", "Mine-now-4711"),
     ):
         assert "rights: " in await console.refused(Forbidden, *words, who=alice)
     for options in ((), ("--whole",), ("--update",)):
