@@ -1,6 +1,7 @@
 """Programs at the sockets drop what the gate would drop, and nothing else."""
 
 import socket
+import sys
 from ipaddress import ip_address
 
 import pytest
@@ -15,6 +16,8 @@ from mizu.guard.socket_filter import INSTRUCTIONS_MAX, program
 from mizu.guard.table import AddressTable
 from mizu.sip.transport.udp_socket import attach_filter, dropped_by
 from mizu.targets import Target, parse_target
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes programs at sockets so")
 
 
 def passes(instructions, source: str, payload: bytes, port: int = 5060) -> bool:
@@ -136,6 +139,7 @@ def test_bans_of_the_other_version_are_no_part_of_a_program():
     assert program(6, banned, [], 1000) == program(6, banned[1:], [], 1000)
 
 
+@linux
 def test_the_most_bans_there_may_be_fit():
     """As many as the setting takes, of the form that needs most, are a program that the kernel takes."""
     bans = targets([f"10.{n // 100}.{n % 100}.8-10.{n // 100}.{n % 100}.13" for n in range(600)])
@@ -145,6 +149,7 @@ def test_the_most_bans_there_may_be_fit():
         attach_filter(sock, instructions)
 
 
+@linux
 def test_the_kernel_drops_by_it_and_counts():
     """A real socket: the banned sender is not heard, the other one is; without a program both are."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
