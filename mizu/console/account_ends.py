@@ -22,8 +22,10 @@ class Ending:
     def lines(self, done: str) -> Sequence[str]:
         """For people. :param done: what was done to the account."""
         below = f", and with it {plural(self.accounts_below, 'account')} below" if self.accounts_below else ""
+        if not self.registrations and not self.calls:
+            return [f"{done}{below}", "on this node nothing of that is registered or in a call"]
         what = f"{plural(self.registrations, 'registration')} and {plural(self.calls, 'call')}"
-        return [f"{done}{below}", f"on this node {what} of them end; other nodes follow within a second"]
+        return [f"{done}{below}", f"on this node {what} of that end; other nodes follow within a second"]
 
     def result(self) -> dict[str, Any]:
         """As JSON."""

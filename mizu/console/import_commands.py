@@ -136,7 +136,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 ),
                 Argument("prefix", TEXT, "only usernames that begin so", option=True),
             ),
-            details="Every field but secrets. It can be imported again with --update.",
+            details="Every field but secrets. To import it again, with --update, copy it to import/.",
             examples=("export all.csv", "export branch.csv --prefix 20"),
             changes=True,
         ),

@@ -82,7 +82,8 @@ def _check_missing(
     if missing and all(argument.secret for argument in missing):
         raise SecretMissing(missing[0].name, usage, called(missing[0]))
     if missing:
-        raise CommandError(", ".join(map(called, missing)) + " is missing", usage)
+        verb = "are" if len(missing) > 1 else "is"
+        raise CommandError(f"{', '.join(map(called, missing))} {verb} missing", usage)
 
 
 def _option(options: Mapping[str, Argument], name: str, places: list[Argument]) -> Argument:

@@ -402,14 +402,17 @@ async def test_who_is_disabled_takes_everything_below_along(console, family):
     done = await console.table.run("disable owner", STAFF)
     assert done.lines == [
         "account owner disabled, and with it 6 accounts below",
-        "on this node 2 registrations and 2 calls of them end; other nodes follow within a second",
+        "on this node 2 registrations and 2 calls of that end; other nodes follow within a second",
     ]
     counts = {"accounts_below": 6, "registrations_removed": 2, "calls_ending": 2}
     assert counts.items() <= done.result.items()
     assert (await console("regs"))["registrations"] == []
     await console("enable", "owner")
     done = await console.table.run("deluser mine2", STAFF)
-    assert done.lines[0] == "account mine2 deleted"
+    assert done.lines == [
+        "account mine2 deleted",
+        "on this node nothing of that is registered or in a call",
+    ]
     assert (done.result["registrations_removed"], done.result["calls_ending"]) == (0, 0)
     await console.refused(NotFound, "disable", "theirs1", who=family["mine"])
 

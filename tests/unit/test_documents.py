@@ -15,7 +15,9 @@ from mizu import config_pages, option_pages, pluginset
 from mizu.accounts import field_pages
 from mizu.config import Config
 from mizu.config_file import read_config
+from mizu.console.commands import command_table
 from mizu.tap import Options
+from mizu.testing.console import FakeConsole
 from mizu.web.api_routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,17 @@ def test_the_options_page_is_what_the_options_are():
 def test_the_page_of_account_fields_is_what_the_fields_are():
     """The same for fields of accounts."""
     assert (ROOT / "docs" / "fields.rst").read_text() == field_pages.rst()
+
+
+def test_the_console_page_has_every_command():
+    """Each command, or its family, has a row of the table, in order."""
+    text = (ROOT / "docs/console.rst").read_text()
+    rows = re.findall(r"^(\w+) +``\1", text, re.MULTILINE)
+    console = FakeConsole()
+    assert rows == sorted(
+        {command.name.split()[0] for command in command_table(console.services)} | set(rows)
+    )
+    assert {"audit", "ban", "banned", "failures", "import", "tokens", "whitelist"} <= set(rows)
 
 
 def test_the_api_page_has_every_route():
