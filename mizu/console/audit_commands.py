@@ -90,6 +90,8 @@ def _told(change: Mapping[str, Any]) -> str:
     if not isinstance(after, Mapping):
         return f"{name} removed"
     fields = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if not fields:  # of a secret nothing is kept but that it was changed
+        return f"{name} {', '.join(after)} changed".replace("  ", " ")
     return f"{name} " + (", ".join(f"{key}: {_value(before, key)} -> {_value(after, key)}" for key in fields))
 
 
