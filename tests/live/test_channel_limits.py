@@ -20,8 +20,6 @@ from mizu.store import Store
 
 pytestmark = pytest.mark.limit(60)
 
-NOW = datetime.now(UTC)
-
 
 @pytest_twisted.async_yield_fixture
 async def nodes(tmp_path, database_url) -> AsyncIterator:
@@ -39,11 +37,12 @@ async def nodes(tmp_path, database_url) -> AsyncIterator:
 
 def opened(*limits: tuple[int, int]) -> CallOpened:
     channels = tuple(ChannelLimit(*one) for one in limits)
-    return CallOpened(uuid.uuid4().hex, "", None, "1", "2", "c", "udp:h:1", NOW, channels)
+    return CallOpened(uuid.uuid4().hex, "", None, "1", "2", "c", "udp:h:1", datetime.now(UTC), channels)
 
 
 def closed(call_id: str) -> CallClosed:
-    return CallClosed(call_id, None, NOW, 0.0, 0.0, 486, "Busy", "callee", "busy", "r", None, "", "")
+    now = datetime.now(UTC)
+    return CallClosed(call_id, None, now, 0.0, 0.0, 486, "Busy", "callee", "busy", "r", None, "", "")
 
 
 async def got_in(store, call: CallOpened) -> bool:
@@ -155,7 +154,7 @@ async def test_a_limit_of_an_owner_reaches_every_node_at_once(nodes):
     top = await one.accounts.add("top", {}, {"type": 4})
     middle = await one.accounts.add("middle", {}, {"parent_id": top.id})
     await one.accounts.add("alice", {}, {"parent_id": middle.id})
-    group = (await one._reports.query("INSERT INTO account_group (kind, name) VALUES (1, 'g') RETURNING id"))[
+    group = (await one._reports.query("INSERT INTO account_group (kind, name) VALUES (2, 'g') RETURNING id"))[
         0
     ][0]
 

@@ -128,7 +128,6 @@ _GROUPS = (
     (_JOIN + "g.name = 'one' AND a.username IN ('a', 'b')", {"a", "b"}),
     (_JOIN + "g.name = 'two' AND a.username = 'c'", {"c"}),
     ("UPDATE account_group SET note = 'x', version = version + 1", set()),
-    ("UPDATE account_group SET kind = 2 WHERE name = 'one'", {"a", "b"}),
     ("UPDATE account_group SET owner_id = (SELECT id FROM account WHERE username = 'top')", {"a", "b", "c"}),
     (f"{_MOVE} group_id = g.id FROM account_group g WHERE g.name = 'one' AND {_OF} 'c')", {"c"}),
     (f"{_MOVE} account_id = a.id FROM account a WHERE a.username = 'd' AND {_OF} 'c')", {"c", "d"}),
