@@ -201,7 +201,9 @@ def flooded(options: argparse.Namespace, setup: load.Setup) -> list[dict[str, An
     rates = tuple(map(int, options.flood_rates.split(",")))
     raw = tuple(kind for kind in kinds if kind != attack.KIND)
     rows = flood.measure(setup, raw, rates) if raw else []
-    return rows + (attack.measure(setup, options.legitimate_rate) if attack.KIND in kinds else [])
+    return rows + (
+        attack.measure(setup, options.legitimate_rate, options.server_cpu) if attack.KIND in kinds else []
+    )
 
 
 def compared(options: argparse.Namespace, setup: load.Setup, work: str) -> load.Result:

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench import flood, load, procfs
@@ -43,7 +43,8 @@ FLOOD_SOURCES = ("127.0.0.64", "127.0.0.65", "127.0.0.66")
 FLOOD_PORT = 5_077
 FLOOD_PER_S = 1_000
 ANSWER_S = 1.0  #: a probe that is not answered for so long is not answered
-#: Attackers share a processor with the SIPp whose delays are measured: they get what it leaves.
+#: Attackers share the processor of the server, as packets of strangers would, and get what it leaves: on
+#: that of the SIPp whose delays are measured they would delay that instead.
 LEFTOVERS = ("chrt", "--idle", "0")
 
 
@@ -95,8 +96,9 @@ class Attack:
         )
 
 
-def measure(setup: Setup, legitimate_per_s: int) -> list[dict[str, Any]]:
+def measure(setup: Setup, legitimate_per_s: int, server_cpu: str) -> list[dict[str, Any]]:
     """Calm, attack, calm, attack, ... calm: a machine that changes meanwhile shows in the calm phases."""
+    elsewhere = replace(setup, generator_cpu=server_cpu)
     missing = tuple(tool for tool, _, _ in TOOLS if shutil.which(tool) is None)
     for tool in missing:
         print(
@@ -112,7 +114,7 @@ def measure(setup: Setup, legitimate_per_s: int) -> list[dict[str, Any]]:
     silenced, banned = 0, None
     for _ in range(setup.repeat):
         peer.forgive()
-        with attackers(setup, missing) as floods:
+        with attackers(elsewhere, missing) as floods:
             time.sleep(flood.LEAD_S)
             before, began_s = procfs.udp_sent(), time.monotonic()
             attacked.append(flood.legitimate(setup, KIND, legitimate_per_s))
