@@ -11,6 +11,7 @@ from typing import Any
 from mizu.model import CARRIERS, Account, AccountType, ChannelLimit, Limits
 
 EVERY = "*"
+_SEPARATORS = str.maketrans("", "", "-.() ")
 _OWNERS = (AccountType.RESELLER, AccountType.OWNER, AccountType.TRAFFIC_OWNER, AccountType.GATEWAY_OWNER)
 
 
@@ -99,8 +100,11 @@ def party_refusal(
 
 
 def _digits(caller: Account, called: str) -> str:
-    """The called number without tech prefix and plus sign."""
-    return called.removeprefix(caller.tech_prefix).removeprefix("+")
+    """
+    The called number without tech prefix, plus sign, and what people put between digits (RFC 3966 5.1.1),
+    which carriers throw away.
+    """
+    return called.removeprefix(caller.tech_prefix).translate(_SEPARATORS).lstrip("+")
 
 
 def _partners(caller: Account, gateway: Account) -> Refusal | None:

@@ -36,6 +36,7 @@ class SocketBans:
         self._message_bytes = message_bytes
         self._most = most
         self._works = most > 0
+        self._attaches = True
         self._banned: dict[str, Target] = {}  # the newest last
         self._trusted: list[Target] = []
         self._timer: IDelayedCall | None = None
@@ -55,7 +56,7 @@ class SocketBans:
     def begin(self, bans: Sequence[tuple[str, float | None]]) -> None:
         """See the interface."""
         self._banned.clear()
-        for target, _ in bans:
+        for target, _ in reversed(bans):  # those that last longest come first, and are kept longest here
             self._put(target)
         self._soon(0.0)
 
@@ -91,15 +92,21 @@ class SocketBans:
 
     def _apply(self) -> None:
         self._timer = None
-        while not self._attached():
-            self._most //= 2
-            if not self._most:
-                self._works = False
-                self._attach((), ())
-                self.log.info("this system drops no banned senders at its sockets; the process does")
-                return
+        fits = self._most
+        while fits and not self._attached(fits):
+            fits //= 2
+        if not fits:
+            self._attach((), ())
+        if bool(fits) != self._attaches:
+            self._attaches = bool(fits)
+            now = (
+                "drops banned senders at its sockets"
+                if fits
+                else "drops none at its sockets; the process does"
+            )
+            self.log.info("this system {now}", now=now)
 
-    def _attached(self) -> bool:
-        newest = list(self._banned.values())[-self._most :]
+    def _attached(self, most: int) -> bool:
+        newest = list(self._banned.values())[-most:]
         programs = [program(one, newest, self._trusted, self._message_bytes) for one in (4, 6)]
         return max(map(len, programs)) <= INSTRUCTIONS_MAX and self._attach(*programs)

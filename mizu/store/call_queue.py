@@ -141,6 +141,10 @@ class CallQueue:
         """Nobody waits for it."""
         self._next.closes.append(call)
 
+    def add_undo(self, call_id: str) -> None:
+        """The opening of that call was reported as failed; nobody waits for the end of its row."""
+        self._next.undo.append(call_id)
+
     def _wait_for(self, call: CallOpened | CallAnswered | Take) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         self._next.waiters[id(call)] = done
@@ -219,7 +223,7 @@ class CallQueue:
                 waiter.errback(failure_of(StoreBusy("the call row is not there")))
             else:
                 text = f"account {account_id} has as many calls as it may have at a time"
-                waiter.errback(failure_of(CallRefused(503, "max_channels", text)))
+                waiter.errback(failure_of(CallRefused(480, "max_channels", text)))
 
     def _forget(self, call_id: str) -> None:
         """Its row is closed, or gone."""

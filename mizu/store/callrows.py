@@ -4,8 +4,6 @@ Columns go as array literals made here: with 100 rows that takes a third of the 
 adapt lists, and a prepared plan halves what the database needs for a single row.
 """
 
-# ruff: noqa: S608 - what is put into SQL text here are our own constants; values are parameters
-
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -64,21 +62,26 @@ FROM call c LEFT JOIN account a ON a.id = c.caller_account_id
 {where} ORDER BY c.setup_at DESC, c.call_id DESC LIMIT %(limit)s"""
 _BEFORE = "WHERE (c.setup_at, c.call_id) < (SELECT setup_at, call_id FROM call WHERE call_id = %(before)s)"
 
-_HELD = """SELECT channel_lock(ARRAY(SELECT DISTINCT unnest(channels) FROM call
- WHERE end_at IS NULL AND channels IS NOT NULL AND node {whose}))"""
+#: Some calls of nodes hold no channels any more; again until it gives no row. Few at a time: the count of an
+#: owner of all of them is changed for each, and each change of it in one transaction makes the next dearer.
+RELEASED_MAX = 500
+_RELEASE = """WITH held AS MATERIALIZED (SELECT call_id, channels FROM call
+ WHERE end_at IS NULL AND channels IS NOT NULL AND node {whose} LIMIT 500),
+locked AS MATERIALIZED (SELECT channel_lock(ARRAY(SELECT DISTINCT unnest(channels) FROM held)))
+UPDATE call SET channels = NULL FROM held, locked
+ WHERE call.call_id = held.call_id AND call.end_at IS NULL RETURNING call.call_id"""
+RELEASE_OWN = _RELEASE.format(whose="= %(node)s")
+#: Those of nodes that are not heard of; their rows wait for the node.
+RELEASE_SILENT = _RELEASE.format(
+    whose="IN (SELECT name FROM node WHERE alive_at < now() - %(silent_s)s * interval '1 second')"
+)
 #: Ends what a process that died left open; talk time up to its last sign of life.
-ORPHANS = f"""{_HELD.format(whose="= %(node)s")};
-WITH me AS (SELECT seen_at, calls_since FROM node WHERE name = %(node)s)
+ORPHANS = """WITH me AS (SELECT seen_at, calls_since FROM node WHERE name = %(node)s)
 UPDATE call SET end_at = greatest(me.seen_at, coalesce(answer_at, setup_at)), cause = 'orphan',
  ended_by = 'switch', dialogs = NULL, sip_status = CASE WHEN answer_at IS NULL THEN 500 ELSE 200 END,
  setup_s = extract(epoch FROM coalesce(answer_at, greatest(me.seen_at, setup_at)) - setup_at),
  talk_s = coalesce(extract(epoch FROM greatest(me.seen_at, answer_at) - answer_at), 0)
 FROM me WHERE call.node = %(node)s AND call.end_at IS NULL AND call.setup_at >= me.calls_since
-RETURNING call_id"""
-_SILENT = "IN (SELECT name FROM node WHERE alive_at < now() - %(silent_s)s * interval '1 second')"
-#: Calls of nodes that are not heard of hold no channels any more; their rows wait for the node.
-RELEASE = f"""{_HELD.format(whose=_SILENT)};
-UPDATE call SET channels = NULL WHERE end_at IS NULL AND channels IS NOT NULL AND node {_SILENT}
 RETURNING call_id"""
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mizu.errors import StoreBusy
@@ -78,7 +79,16 @@ class PostgresCallStore:
         if not call.channels:
             return opened
         opened.addErrback(lambda busy: None)  # what is taken for it fails for the same reason
-        return self._soon(self._queue.add_take(Take(call.call_id, call.channels)))
+        taken = self._soon(self._queue.add_take(Take(call.call_id, call.channels)))
+        return taken.addErrback(self._undone, call.call_id)
+
+    def _undone(self, failure: Failure, call_id: str) -> Failure:
+        """The opening may be written without what was to be taken with it: then it goes again."""
+        if failure.check(StoreBusy) is not None:  # type: ignore[no-untyped-call]
+            self._queue.add_undo(call_id)
+            if self._writer.resting:
+                self._writer.wake(CLOSE_PACE_S)
+        return failure
 
     def take(self, call_id: str, channels: Sequence[ChannelLimit]) -> Deferred[None]:
         """See the interface."""

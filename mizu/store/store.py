@@ -83,7 +83,8 @@ class Store:
         self.embedded = None if config.url else Embedded(self._data / "pg", reactor)
         self._tick = LoopingCall(self._check)
         self._tick.clock = reactor
-        self._beat_mono_s = 0.0
+        # Of signs of life: the last one, and since when none failed.
+        self._beat_mono_s = self._steady_since_s = 0.0
         self._beating = False
         self._lock: int | None = None
         self._was_healthy = False
@@ -298,6 +299,8 @@ class Store:
 
     async def _adopt(self, link: Link) -> None:
         """Close what an earlier process of this node left open, and sign on."""
+        while await link.query(callrows.RELEASE_OWN, {"node": self.node}):
+            pass
         orphans = await link.query(callrows.ORPHANS, {"node": self.node})
         if orphans:
             self._log.warn(
@@ -305,7 +308,7 @@ class Store:
             )
         await link.operate(_BEAT, self._life())
         await link.operate(_STARTED, {"node": self.node})
-        self._beat_mono_s = self._clock.mono_s()
+        self._beat_mono_s = self._steady_since_s = self._clock.mono_s()
 
     def _life(self) -> dict[str, object]:
         """The sign of life. Times are of this node's clock, as those of its calls."""
@@ -350,17 +353,26 @@ class Store:
     async def _beat(self) -> None:
         try:
             await self._reports.operate(_BEAT, self._life())
-            self._beat_mono_s = self._clock.mono_s()
-            released = await self._reports.query(callrows.RELEASE, {"silent_s": _SILENT_S})
-            if released:
-                self._log.warn(
-                    "{count} calls of nodes that are not heard of hold no channels any more",
-                    count=len(released),
-                )
+            now_s = self._clock.mono_s()
+            if now_s - self._beat_mono_s > 3 * _BEAT_S:
+                self._steady_since_s = now_s
+            self._beat_mono_s = now_s
+            # When the database was away, the others shall have been heard of first.
+            if now_s - self._steady_since_s > _SILENT_S:
+                await self._release()
         except StoreBusy:
             pass  # the next one will do
         finally:
             self._beating = False
+
+    async def _release(self) -> None:
+        count = 0
+        while released := await self._reports.query(callrows.RELEASE_SILENT, {"silent_s": _SILENT_S}):
+            count += len(released)
+        if count:
+            self._log.warn(
+                "{count} calls of nodes that are not heard of hold no channels any more", count=count
+            )
 
     def stop(self) -> Deferred[None]:
         """Write what waits, close everything, stop our own PostgreSQL. Never fails."""

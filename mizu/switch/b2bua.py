@@ -174,28 +174,36 @@ class Switchboard:
         return len(self._calls)
 
     def on_the_phone(self) -> Iterator[str]:
-        """Usernames of the users in the calls."""
+        """Usernames of the users in the calls, and of those who pay for them."""
         for call in self._calls.values():
+            if call.payer is not None:
+                yield call.payer.username
             for leg in call.legs:
                 if leg.account is not None:
                     yield leg.account.username
 
-    def account_changed(self, username: str, account: Account | None) -> int:
+    def accounts_changed(self, accounts: Mapping[str, Account | None]) -> Mapping[str, int]:
         """
-        Of a user who may be on the phone.
+        Of users who may be on the phone.
 
-        :param account: what it is now; ``None``: gone or disabled, its calls end. :return: how many ended.
+        :param accounts: by username, what they are now; ``None``: gone or disabled, their calls end, also
+            those that they pay for after a transfer. :return: how many ended, by username.
         """
-        ended = 0
+        ended: dict[str, int] = {}
         for call in list(self._calls.values()):
+            payer = call.payer
+            gone = ""
+            if payer is not None and payer.username in accounts:
+                call.payer = accounts[payer.username] or payer
+                gone = payer.username if accounts[payer.username] is None else ""
             for leg in call.legs:
-                if leg.account is not None and leg.account.username == username:
-                    if account is not None:
-                        leg.account = account
-                    elif call.outcome is None:
-                        call.drop("switch", "account_disabled")
-                        ended += 1
-                        break
+                account = leg.account
+                if account is not None and account.username in accounts:
+                    leg.account = accounts[account.username] or account
+                    gone = account.username if accounts[account.username] is None else gone
+            if gone and call.outcome is None:
+                call.drop("switch", "account_disabled")
+                ended[gone] = ended.get(gone, 0) + 1
         return ended
 
     def drain(self, on_empty: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ module does not.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from mizu.model import ChannelLimit, Route
+from mizu.model import Account, ChannelLimit, Route
 from mizu.sip.dialog import Field
 from mizu.sip.message import Request, Response
 from mizu.sip.timers import Deadline
@@ -73,6 +73,7 @@ class Call:
         "legs",
         "outcome",
         "patience_s",
+        "payer",
         "ports",
         "ring_at",
         "route",
@@ -92,6 +93,7 @@ class Call:
     ) -> None:
         self.call_id = call_id
         self.channels = channels  #: what it counts for now
+        self.payer: Account | None = None  #: who calls, or had the call transferred, and pays for it
         self.ports = ports
         self.caller_number = caller_number
         self.called_number = called_number

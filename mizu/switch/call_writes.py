@@ -24,7 +24,7 @@ from mizu.model import (
 )
 from mizu.switch.admission import allowed_routes
 from mizu.switch.call import Call
-from mizu.switch.causes import REASONS
+from mizu.switch.causes import CALLER_FULL, REASONS, REFUSED, REFUSED_ELSE
 from mizu.switch.ways import Ways
 
 Pair = tuple[str, str]
@@ -61,7 +61,8 @@ class CallWrites:
     def begin(
         self, call: Call, account: Account, opened: CallOpened, request_uri: str, source_host: str
     ) -> None:
-        """Open the row, find routes; ``call.routed()`` or ``call.refused()`` follows."""
+        """Open the row of its call, find routes; ``call.routed()`` or ``call.refused()`` follows."""
+        call.payer = account
         wanted = CallRequest(
             call.call_id,
             account,
@@ -79,7 +80,12 @@ class CallWrites:
         """The row could not be written; or it is, and the caller has no channel left."""
         if isinstance(failure.value, CallRefused):
             call.row_opened()
-        self._refused(failure, call)
+            if call.outcome is not None:
+                call.setup_over()
+            else:
+                call.refused(CALLER_FULL[0], failure.value.code, CALLER_FULL[1])
+        else:
+            self._refused(failure, call)
 
     def _opened(self, _: object, call: Call, wanted: CallRequest) -> None:
         """The row is there; which way?"""
@@ -105,7 +111,10 @@ class CallWrites:
             return
         allowed = allowed_routes(wanted, routes)
         if isinstance(allowed, Refusal):
-            call.refused(403, allowed.code, REASONS[allowed.code])
+            if allowed.code == "calling_circle":
+                self._ways.nobody(wanted)
+            status = REFUSED.get(allowed.code, REFUSED_ELSE)
+            call.refused(status, allowed.code, REASONS.get(allowed.code))
         else:
             call.routed(allowed)
 

@@ -84,7 +84,7 @@ NOT_REGISTERED: Final = Failure(480, "not_registered", NEXT, 36)
 NO_ANSWER: Final = Failure(480, "no_answer", END, 34)
 #: As many calls as the called user, or the gateway, or one of their owners may have at a time.
 USER_FULL: Final = Failure(486, "max_channels", NEXT, 11)
-GATEWAY_FULL: Final = Failure(503, "max_channels", NEXT, 64)
+GATEWAY_FULL: Final = Failure(480, "max_channels", NEXT, 37)
 NO_ROUTE: Final = Failure(404, "not_found", END, 30)
 
 #: Reason phrases that say more than the status alone.
@@ -96,7 +96,6 @@ REASONS: Final[dict[str, str]] = {
     "congestion": "All Circuits Busy",
     "unreachable": "Destination Unreachable",
     "trunk_login": "Destination Unreachable",
-    "max_channels": "Channel Limit Reached",
     "prefix": "Number Not Allowed",
     "prefix_blocked": "Number Blocked",
     "partner": "Gateway Not Allowed",
@@ -104,8 +103,14 @@ REASONS: Final[dict[str, str]] = {
     "test_calls": "Gateway Not Allowed",
     "test_prefix": "Gateway Not Allowed",
     "gateway_disabled": "Temporarily Unavailable",
-    "calling_circle": "Not In The Same Circle",
 }
+
+
+#: What the caller is told when a limit refuses the call. That there is a user in another circle is nobody's
+#: business; a 503 for one caller who has all his channels would be taken as one for everybody.
+REFUSED: Final[dict[str, int]] = {"calling_circle": 404}
+REFUSED_ELSE: Final = 403
+CALLER_FULL: Final = (480, "Channel Limit Reached")
 
 
 def failure_of(status: int) -> Failure:

@@ -4,7 +4,7 @@ What is above an account stops it too: whoever is below hears of the change (``a
 database). Calls that a disabled gateway carries go on: to disable one is how it is taken out of service.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -20,6 +20,8 @@ from mizu.switch.location import LocationTable
 BATCH = 200
 #: With more calls it is found out once a second who has one, not at each change.
 CALLS_FEW = 200
+#: When any account may have changed, everybody here is looked up; no more often than each so many sweeps.
+ANY_EACH_SWEEPS = 10
 #: Changes remembered until then; with more, any may have changed.
 HEARD_MAX = 10_000
 
@@ -33,8 +35,8 @@ class Callers(Protocol):
     def on_the_phone(self) -> Iterable[str]:
         """Usernames of the users in them."""
 
-    def account_changed(self, username: str, account: Account | None) -> int:
-        """What it is now; ``None``: gone or disabled, its calls end. :return: how many ended."""
+    def accounts_changed(self, accounts: Mapping[str, Account | None]) -> Mapping[str, int]:
+        """What they are now; ``None``: gone or disabled, their calls end. :return: how many ended of whom."""
 
 
 class Departures:
@@ -59,6 +61,8 @@ class Departures:
         self._calls = calls
         self._heard: set[str] = set()
         self._any_heard = False
+        self._rest = 0  # sweeps until everybody may be looked at again
+        self._postponed = False
         self._suspects: dict[str, None] = {}
         self._looking = False
 
@@ -68,7 +72,11 @@ class Departures:
 
     def changed(self, username: str | None) -> None:
         """That account has changed; ``None``: any may have."""
+        if username is None and self._rest > 0:
+            self._postponed = True
+            return
         if username is None:
+            self._rest = ANY_EACH_SWEEPS
             self._suspects = dict.fromkeys(self._locations)
         elif self._locations.get(username):
             self._suspects[username] = None
@@ -78,12 +86,20 @@ class Departures:
         elif not self._any_heard:
             self._heard.add(username)
         if self._calls.calls_begun_and_not_over() <= CALLS_FEW:
-            self.sweep()
+            self._sweep()
         else:
             self._begin()
 
     def sweep(self) -> None:
         """Each second: who is on the phone of those that changed; go on where the database was away."""
+        self._rest = max(self._rest - 1, 0)
+        if self._postponed and not self._rest:
+            self._postponed = False
+            self.changed(None)
+            return
+        self._sweep()
+
+    def _sweep(self) -> None:
         if self._any_heard or self._heard:
             busy = set(self._calls.on_the_phone())
             self._suspects.update(dict.fromkeys(busy if self._any_heard else busy & self._heard))
@@ -107,8 +123,7 @@ class Departures:
                 except FirstError as error:
                     self._suspects.update(dict.fromkeys(names))
                     error.subFailure.raiseException()
-                for name, account in zip(names, known, strict=True):
-                    self._found(name, account)
+                self._found(dict(zip(names, known, strict=True)))
         finally:
             self._looking = False
 
@@ -119,13 +134,13 @@ class Departures:
 
         return Deferred.fromCoroutine(ask())
 
-    def _found(self, name: str, account: Account | None) -> None:
-        ended = self._calls.account_changed(name, account)
-        if ended:
-            self.log.info("{name} is disabled or gone: {count} calls ended", name=name, count=ended)
-        if account is None and self._locations.get(name):
-            self._remove(name)
-            self.log.info("{name} is disabled or gone: its registrations ended", name=name)
+    def _found(self, accounts: Mapping[str, Account | None]) -> None:
+        for name, count in self._calls.accounts_changed(accounts).items():
+            self.log.info("{name} is disabled or gone: {count} calls ended", name=name, count=count)
+        for name, account in accounts.items():
+            if account is None and self._locations.get(name):
+                self._remove(name)
+                self.log.info("{name} is disabled or gone: its registrations ended", name=name)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(StoreBusy) is None:  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ def called_number(request: Request, domains: frozenset[str]) -> str | None:
     """
     uri = request.request_uri
     if isinstance(uri, TelUri):
-        number = uri.user
+        number = uri.number
     elif isinstance(uri, SipUri):
         if domains and uri.host.lower() not in domains:
             return None

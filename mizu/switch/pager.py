@@ -21,6 +21,8 @@ from mizu.switch.causes import (
     NO_ROUTE,
     NOT_REGISTERED,
     REASONS,
+    REFUSED,
+    REFUSED_ELSE,
     TIMEOUT,
     Failure,
     failure_of,
@@ -158,7 +160,7 @@ class Pager:
         )
         routes = allowed_routes(wanted, await self._find_routes(wanted))
         if isinstance(routes, Refusal):
-            board.answer(tx, 403, REASONS[routes.code])
+            board.answer(tx, REFUSED.get(routes.code, REFUSED_ELSE), REASONS.get(routes.code))
             return
         uri = request.request_uri
         host = board.settings.domain or uri_host(uri.host if isinstance(uri, SipUri) else tx.flow.local[0])

@@ -28,7 +28,7 @@ class Ways:
             routes = at_once.routes_now(wanted) if at_once is not None else None
             if routes is None or routes:
                 return routes
-        return self._nobody(wanted)
+        return self.nobody(wanted)
 
     async def find(self, wanted: CallRequest) -> Sequence[Route]:
         """Ask the routers in order until one knows. :raise CallRefused: :raise StoreBusy:"""
@@ -36,9 +36,10 @@ class Ways:
             routes = await router.find_routes(wanted)
             if routes:
                 return routes
-        return self._nobody(wanted)
+        return self.nobody(wanted)
 
-    def _nobody(self, wanted: CallRequest) -> Sequence[Route]:
+    def nobody(self, wanted: CallRequest) -> Sequence[Route]:
+        """Nobody has that number; no routes."""
         if wanted.source_host and wanted.caller.type not in CARRIERS:
             self._unknown(wanted.source_host)
         return ()

@@ -332,7 +332,7 @@ class MemoryCallStore:
         held = self.channels.get(call_id, ())
         for one in channels:
             if one.account_id not in held and self.in_use(one.account_id) >= one.most:
-                raise CallRefused(503, "max_channels", f"account {one.account_id} has no channel left")
+                raise CallRefused(480, "max_channels", f"account {one.account_id} has no channel left")
         self.channels[call_id] = tuple(one.account_id for one in channels)
 
     def in_use(self, account_id: int) -> int:

@@ -16,7 +16,7 @@ from mizu.clock import SystemClock
 from mizu.config import DatabaseConfig
 from mizu.errors import CallRefused
 from mizu.model import CallClosed, CallOpened, ChannelLimit
-from mizu.store import Store
+from mizu.store import Store, callrows
 
 pytestmark = pytest.mark.limit(60)
 
@@ -125,6 +125,11 @@ async def test_a_node_that_died_holds_no_channels(nodes):
         "UPDATE node SET alive_at = now() - interval '10 minutes' WHERE name = %s", (one.node,)
     )
     await two._beat()
+    assert await counted(two) == {
+        5: 1
+    }  # the database may have been away: two itself is heard of for long first
+    two._steady_since_s -= 600.0
+    await two._beat()
     assert await counted(two) == {}
     assert await got_in(two, opened((5, 1)))
     open_rows = await two._reports.query(
@@ -143,6 +148,26 @@ async def test_a_restart_frees_the_channels_of_its_orphans(nodes, tmp_path, data
     assert await counted(two) == {5: 1}
     nodes[0] = Store(DatabaseConfig(url=database_url), tmp_path / "one", reactor, SystemClock())
     await nodes[0].start()
+    assert await counted(two) == {}
+
+
+async def test_many_calls_of_a_dead_node_are_freed_in_portions(nodes):
+    """However many one owner has: some at a time, so that nobody waits long for the count."""
+    one, two, _ = nodes
+    fill = """INSERT INTO call (call_id, node, caller_number, called_number, caller_sip_call_id,
+     caller_address, setup_at, channels)
+     SELECT gen_random_uuid(), %s, '1', '2', 'c', 'a', now(), ARRAY[5]::bigint[]
+     FROM generate_series(1, 1200)"""
+    await one._reports.operate(fill, (one.node,))
+    assert await counted(two) == {5: 1200}
+    first = await two._reports.query(callrows.RELEASE_OWN, {"node": one.node})
+    assert len(first) == callrows.RELEASED_MAX
+    assert await counted(two) == {5: 700}
+    one._tick.stop()
+    await two._reports.operate(
+        "UPDATE node SET alive_at = now() - interval '10 minutes' WHERE name = %s", (one.node,)
+    )
+    await two._release()
     assert await counted(two) == {}
 
 

@@ -57,7 +57,7 @@ def test_a_phone_has_its_channels_and_no_more(World: Any, talk: Any) -> None:
         others = [world.phone(name) for name in ("bob", "carol", "dave")]
         first, _ = talk(world, alice, others[0])
         second, _ = talk(world, alice, others[1])
-        assert refused(world, alice.call("dave")) == (503, "max_channels")
+        assert refused(world, alice.call("dave")) == (480, "max_channels")
         assert not others[2].calls
         first.hang_up()
         world.until(lambda: len(world.cdrs.channels) == 1)
@@ -79,13 +79,13 @@ def test_an_owner_limits_all_that_is_below(World: Any, talk: Any) -> None:
     bob = world.phone("bob", account={"parent_id": owner.id})
     carol = world.phone("carol")
     out, _ = talk(world, alice, bob)
-    assert refused(world, bob.call("carol")) == (503, "max_channels")
+    assert refused(world, bob.call("carol")) == (480, "max_channels")
     assert refused(world, carol.call("alice")) == (486, "max_channels")
     out.hang_up()
     world.until(lambda: out.state == "ended")
     world.pass_s(0.1)
     back, _ = talk(world, carol, alice)
-    assert refused(world, bob.call("carol")) == (503, "max_channels")
+    assert refused(world, bob.call("carol")) == (480, "max_channels")
     back.hang_up()
     world.settled()
     assert not world.cdrs.channels
@@ -110,7 +110,8 @@ def test_prefixes_of_the_caller_and_of_its_owners(World: Any, talk: Any) -> None
     alice = world.phone("alice", account={"parent_id": owner.id, "blocked_prefixes": "3690"})
     world.phone("361")
     assert refused(world, alice.call("441")) == (403, "prefix")
-    assert refused(world, alice.call("36901")) == (403, "prefix_blocked")
+    for number in ("36901", "+36901", "++36901", "3-690-1", "(36)901", "36.901"):
+        assert refused(world, alice.call(f"sip:{number}@10.0.0.1")) == (403, "prefix_blocked")
     assert refused(world, alice.call("362")) == (404, "not_found")
     out = alice.call("361")
     world.until(lambda: out.state == "calling" and out.got(100))
@@ -127,10 +128,10 @@ def test_users_call_inside_their_circle(World: Any, talk: Any) -> None:
     out, _ = talk(world, alice, bob)
     out.hang_up()
     world.until(lambda: out.state == "ended")
-    assert refused(world, alice.call("carol")) == (403, "calling_circle")
+    assert refused(world, alice.call("carol")) == (404, "calling_circle")
     sent = carol.message("sip:bob@10.0.0.1", "hello")
     world.until(lambda: sent.done)
-    assert sent.status == 403
+    assert sent.status == 404
     world.settled()
     assert sum("MESSAGE sip:" in line for line in world.wire.ladder().splitlines()) == 2  # both of carol
 
@@ -174,7 +175,7 @@ def test_a_full_gateway_is_passed_over(World: Any, talk: Any, held: bool) -> Non
         gateways[name].calls[0].answer()
         world.until(lambda: calls[-1].state == "up")
     assert (world.cdrs.in_use(first.id), world.cdrs.in_use(second.id)) == (1, 1)
-    assert refused(world, alice.call("361")) == (503, "max_channels")
+    assert refused(world, alice.call("361")) == (480, "max_channels")
     for call in calls:
         call.hang_up()
     world.until(lambda: all(call.state == "ended" for call in calls))
@@ -220,7 +221,7 @@ class HeldTakes:
             done.errback(Failure(error))
 
 
-@pytest.mark.parametrize("error", [None, StoreBusy(), CallRefused(503, "max_channels")])
+@pytest.mark.parametrize("error", [None, StoreBusy(), CallRefused(480, "max_channels")])
 def test_a_caller_that_gives_up_while_channels_are_asked_for(World: Any, error: Exception | None) -> None:
     """The call ends with its CANCEL, whatever the answer is."""
     world, gateways = carriers(World, FakeWire(FakeClock()), n361=["gw1"])
@@ -259,7 +260,7 @@ def test_a_transfer_is_a_call_of_who_asked_for_it(World: Any, talk: Any) -> None
     out, there = talk(world, alice, bob)
     out.refer("sip:carol@10.0.0.1")
     world.until(
-        lambda: any(request.method == "NOTIFY" and b"503" in request.body for request in out.requests)
+        lambda: any(request.method == "NOTIFY" and b"480" in request.body for request in out.requests)
     )
     assert not carol.calls
     assert out.state == there.state == "up"
@@ -275,10 +276,10 @@ def test_a_disabled_account_is_cut_off(World: Any, talk: Any) -> None:
     out, there = talk(world, alice, bob)
     other, far = talk(world, carol, bob)
     assert set(world.board.on_the_phone()) == {"alice", "bob", "carol"}
-    assert world.board.account_changed("alice", None) == 1
+    assert world.board.accounts_changed({"alice": None}) == {"alice": 1}
     world.until(lambda: out.state == there.state == "ended")
     assert (other.state, far.state) == ("up", "up")
-    assert world.board.account_changed("bob", None) == 1
+    assert world.board.accounts_changed({"bob": None}) == {"bob": 1}
     world.until(lambda: other.state == far.state == "ended")
     world.settled()
     assert {(row.cause, row.ended_by) for row in world.rows} == {("account_disabled", "switch")}
@@ -290,10 +291,28 @@ def test_a_transfer_asks_what_the_account_may_now(World: Any, talk: Any) -> None
     alice, bob, carol = (world.phone(name) for name in ("alice", "bob", "carol"))
     out, _ = talk(world, alice, bob)
     world.change_account("alice", can_dial=False)
-    assert world.board.account_changed("alice", world.account("alice")) == 0
+    assert world.board.accounts_changed({"alice": world.account("alice")}) == {}
     referred = out.refer("sip:carol@10.0.0.1")
     world.until(lambda: referred.done)
     assert referred.status == 403
     out.hang_up()
     world.settled()
     assert not carol.calls
+
+
+def test_who_is_disabled_pays_for_no_transferred_call(World: Any, talk: Any) -> None:
+    """The calls that he had joined, and left, end too: they are his."""
+    world = World(FakeWire(FakeClock()))
+    alice, bob, carol = (world.phone(name) for name in ("alice", "bob", "carol"))
+    out, there = talk(world, alice, bob)
+    out.refer("sip:carol@10.0.0.1")
+    world.until(lambda: bool(carol.calls))
+    carol.calls[0].answer()
+    world.until(lambda: out.state == "ended")
+    world.pass_s(2)
+    assert (there.state, carol.calls[0].state) == ("up", "up")
+    assert "alice" in world.board.on_the_phone()
+    assert sum(world.board.accounts_changed({"alice": None}).values()) >= 1
+    world.until(lambda: there.state == carol.calls[0].state == "ended")
+    world.settled()
+    assert {row.cause for row in world.rows} <= {"answered", "account_disabled"}

@@ -14,7 +14,7 @@ CREATE FUNCTION account_limits_of(max_channels integer, allowed_partners text, e
         'only_test_calls', nullif(only_test_calls, false),
         'test_prefix', nullif(nullif(test_prefix, ''), '*'),
         'groups', (SELECT jsonb_agg(substr(item, 2)::bigint)
-            FROM unnest(string_to_array(allowed_partners, ',')) item WHERE item LIKE 'g%'))), '{}'::jsonb)
+            FROM unnest(string_to_array(allowed_partners, ',')) item WHERE item ~ '^g[0-9]{1,18}$'))), '{}'::jsonb)
 $$;
 COMMENT ON FUNCTION account_limits_of(integer, text, text, text, text, boolean, text) IS 'The fields that limit calls, without those that limit nothing; empty: none does';
 
@@ -77,10 +77,11 @@ BEGIN
         SELECT array_agg(username) INTO names
             FROM (SELECT username FROM new_rows UNION SELECT username FROM old_rows) every;
         -- what stops, starts or limits an account does so for everything below it
-        SELECT array_agg(n.id) INTO owners FROM new_rows n JOIN old_rows o USING (id)
+        -- (planned each time: a plan that was kept is for as many rows as the first change had)
+        EXECUTE 'SELECT array_agg(n.id) FROM new_rows n JOIN old_rows o USING (id)
             WHERE (n.enabled, n.suspended, n.parent_id, n.limits)
                 IS DISTINCT FROM (o.enabled, o.suspended, o.parent_id, o.limits)
-            AND EXISTS (SELECT FROM account a WHERE a.parent_id = n.id);
+            AND EXISTS (SELECT FROM account a WHERE a.parent_id = n.id)' INTO owners;
         IF owners IS NOT NULL THEN
             PERFORM note_accounts(owners, true);
         END IF;

@@ -8,8 +8,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from mizu.errors import StoreBusy
-from mizu.model import CallAnswered, CallClosed, CallOpened
+from mizu.errors import CallRefused, StoreBusy
+from mizu.model import CallAnswered, CallClosed, CallOpened, ChannelLimit
 from mizu.store.calls import PostgresCallStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,11 +29,13 @@ class FakeLink:
         self.open = Deferred()
         return self.open
 
-    def answer(self, error: Exception | None = None) -> None:
+    query = operate
+
+    def answer(self, error: Exception | None = None, rows: Any = None) -> None:
         assert self.open is not None
         done, self.open = self.open, None
         if error is None:
-            done.callback(None)
+            done.callback(rows)
         else:
             done.errback(error)
 
@@ -178,3 +180,64 @@ def test_stopped_it_refuses(calls: PostgresCallStore, link: FakeLink, clock: Clo
     assert told == [StoreBusy]
     assert outcome(calls.open(opened("b"))) == [StoreBusy]
     assert not clock.getDelayedCalls()
+
+
+# ---------------------------------------------------------------- channels
+
+ONE, TWO = "1" * 32, "2" * 32
+
+
+def limited(call_id: str, *accounts: int) -> CallOpened:
+    return opened(call_id)._replace(channels=tuple(ChannelLimit(one, 5) for one in accounts))
+
+
+def test_channels_are_taken_with_the_opening(calls: PostgresCallStore, link: FakeLink, clock: Clock) -> None:
+    """In one round trip, after what it gives back, under one lock; who gets none is told so."""
+    first, second = (outcome(calls.open(limited(call_id, 7, 9))) for call_id in (ONE, TWO))
+    clock.advance(0)
+    (sql,) = link.statements
+    names = [part.split()[1] for part in sql.split(";")]
+    assert names == ["channel_lock", "call_open", "channel_take"]
+    link.answer(rows=[(TWO, 9)])
+    assert (first, second) == (["written"], [CallRefused])
+    calls.close(closed(ONE))
+    calls.close(closed(TWO))
+    clock.advance(1)
+    assert "channel_lock" in link.statements[-1]
+    link.answer()
+    calls.close(closed(ONE))
+    clock.advance(1)
+    assert "channel_lock" not in link.statements[-1]  # nothing is remembered of calls that are closed
+
+
+def test_an_opening_without_its_channels_goes_again(
+    calls: PostgresCallStore, link: FakeLink, clock: Clock
+) -> None:
+    """The row was written, what was to be taken with it failed later: the caller hears 503, the row goes."""
+    told = outcome(calls.open(limited(ONE, 7)))
+    clock.advance(0)
+    link.answer(rows=[(ONE, None)])  # the row is not there (any more)
+    assert told == [StoreBusy]
+    clock.advance(1)
+    assert "call_undo" in link.statements[-1]
+    link.answer()
+    assert calls.open_since is None
+    assert not calls._queue._counted
+
+
+def test_channels_while_the_database_is_in_trouble(
+    calls: PostgresCallStore, link: FakeLink, clock: Clock
+) -> None:
+    """Who waits for them is told at once; nothing is taken later for a call that was refused."""
+    calls.open(limited(ONE, 7))
+    clock.advance(0)
+    link.answer(rows=[])
+    told = outcome(calls.take(ONE, [ChannelLimit(8, 1)]))
+    clock.advance(0)
+    link.answer(psycopg2.OperationalError("gone"))
+    assert told == [StoreBusy]
+    clock.advance(10)
+    assert "channel_take" not in link.statements[-1] or len(link.statements) == 2
+    calls.close(closed(ONE))
+    clock.advance(1)
+    assert "channel_lock" in link.statements[-1]  # of 7 and 8: nobody knows what was taken

@@ -1,7 +1,9 @@
 """Registrations of accounts that are no more."""
 
+from collections.abc import Mapping
+
 from mizu.model import Account, Binding
-from mizu.switch.departures import BATCH, CALLS_FEW, HEARD_MAX, Departures
+from mizu.switch.departures import ANY_EACH_SWEEPS, BATCH, CALLS_FEW, HEARD_MAX, Departures
 from mizu.switch.location import LocationTable
 from mizu.testing.auth import FakeAccountStore, result_now
 
@@ -31,11 +33,11 @@ class Office:
     def on_the_phone(self) -> list[str]:
         return self.talking
 
-    def account_changed(self, username: str, account: Account | None) -> int:
-        if username not in self.talking:
-            return 0
-        (self.ended if account is None else self.fresh).append(username)
-        return account is None
+    def accounts_changed(self, accounts: Mapping[str, Account | None]) -> Mapping[str, int]:
+        here = {name: account for name, account in accounts.items() if name in self.talking}
+        self.ended += [name for name, account in here.items() if account is None]
+        self.fresh += [name for name, account in here.items() if account is not None]
+        return {name: 1 for name, account in here.items() if account is None}
 
 
 def test_who_is_disabled_or_deleted_is_removed_and_nobody_else() -> None:
@@ -98,3 +100,16 @@ def test_many_calls_are_looked_through_once_a_second() -> None:
         office.departures.changed(f"x{number}")
     office.departures.sweep()
     assert (office.ended, office.fresh) == (["bob", "bob"], ["carol"])
+
+
+def test_everybody_is_looked_up_no_more_often_than_now_and_then() -> None:
+    """However often very many accounts change at once; the last time is not forgotten."""
+    office = Office("alice", "bob")
+    for _ in range(5):
+        office.departures.changed(None)
+    assert sorted(office.accounts.asked) == ["alice", "bob"]
+    office.accounts.set("bob", "x", enabled=False)
+    for _ in range(ANY_EACH_SWEEPS):
+        assert office.removed == []
+        office.departures.sweep()
+    assert office.removed == ["bob"]
