@@ -352,10 +352,20 @@ def test_all_attackers_at_once_are_silenced_while_a_customer_registers(
             ending.callback(attacker.wait)
             ending.callback(os.killpg, attacker.pid, signal.SIGKILL)
         assert customer.failures() == 0
-        banned_now = banned(server)
+        deadline = time.monotonic() + 30.0  # six of them share what a busy machine has left
+        while True:
+            banned_now = banned(server)
+            at_large = [
+                name
+                for name, wire in wires.items()
+                if not banned_now.keys() & {wire.source, f"{wire.source}:{wire.port}"}
+            ]
+            if not at_large or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        assert not at_large, banned_now
         for name, wire in wires.items():
             agent = f"{wire.source}:{wire.port}"
-            assert banned_now.keys() & {wire.source, agent}, (name, banned_now)
             assert not name.startswith("flood") or banned_now[agent]["reason"] == "wrong password"
             # 20 challenges, as many for guesses that were not checked any more, a few for wrong passwords
             assert 0 < wire.answers <= 45, (name, wire.answers)
