@@ -1,6 +1,6 @@
 """By what accounts are known that need no password, or not only one: addresses, ports and tech prefixes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from mizu.interfaces import IAuthRules
 from mizu.model import AuthRule, AuthType
-from mizu.store.postgres import Pool
+from mizu.store.postgres import Pool, Rows
 from mizu.store.text import storable
 
 _RULES = """SELECT a.username, a.auth_type, a.auth_ip, a.tech_prefix, a.call_signal_port,
@@ -22,11 +22,21 @@ _PAGE = 5000
 
 
 @implementer(IAuthRules)
-class PostgresAuthRules:
-    """See :class:`~mizu.interfaces.IAuthRules`."""
+class PostgresRules:
+    """
+    Rules of accounts, read page by page.
 
-    def __init__(self, reports: Pool) -> None:
+    :param all_: takes ``after``, a username, and ``limit``. :param some: takes ``names``.
+    :param rules_of: the rules in rows of either; a row begins with the username.
+    """
+
+    def __init__(
+        self, reports: Pool, all_: str, some: str, rules_of: Callable[[Rows], Sequence[AuthRule]]
+    ) -> None:
         self._reports = reports
+        self._all = all_
+        self._some = some
+        self._rules_of = rules_of
 
     def load(self) -> Deferred[Sequence[AuthRule]]:
         """See the interface."""
@@ -36,8 +46,8 @@ class PostgresAuthRules:
         found: list[AuthRule] = []
         after = ""
         while True:
-            rows = await self._reports.query(_ALL, {"after": after, "limit": _PAGE})
-            found += [_rule_of(row) for row in rows]
+            rows = await self._reports.query(self._all, {"after": after, "limit": _PAGE})
+            found += self._rules_of(rows)
             if len(rows) < _PAGE:
                 return found
             after = rows[-1][0]
@@ -47,8 +57,14 @@ class PostgresAuthRules:
         names = [name for name in usernames if storable(name)]
         if not names:
             return succeed([])
-        query = self._reports.query(_SOME, {"names": names})
-        return query.addCallback(lambda rows: [_rule_of(row) for row in rows])
+        return self._reports.query(self._some, {"names": names}).addCallback(self._rules_of)
+
+
+class PostgresAuthRules(PostgresRules):
+    """By what accounts are known that need no password, or not only one."""
+
+    def __init__(self, reports: Pool) -> None:
+        super().__init__(reports, _ALL, _SOME, lambda rows: [_rule_of(row) for row in rows])
 
 
 def _rule_of(row: Sequence[Any]) -> AuthRule:

@@ -5,13 +5,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from zope.interface import implementer
-
-from mizu.interfaces import IAuthRules
 from mizu.model import CARRIERS, AuthRule, AuthType
+from mizu.store.addresses import PostgresRules
 from mizu.store.postgres import Pool
-from mizu.store.text import storable
 
 _TYPES = ", ".join(str(int(one)) for one in sorted(CARRIERS))
 #: Types that compare no address: what such an account has in ``auth_ip`` says nothing.
@@ -26,39 +22,16 @@ _PEERS = f"""SELECT a.username, a.domain_name, a.second_host,
  AND (a.parent_id IS NULL OR account_ancestors_enabled(a.parent_id))"""
 _ALL = f"{_PEERS} AND a.username > %(after)s ORDER BY a.username LIMIT %(limit)s"
 _SOME = f"{_PEERS} AND a.username = ANY (%(names)s)"
-_PAGE = 5000
 
 
-@implementer(IAuthRules)
-class PostgresPeers:
+class PostgresPeers(PostgresRules):
     """
     Their addresses as rules of type ``IP_RANGE``: hosts that calls go to, and, where addresses count for the
     account, those that it sends from.
     """
 
     def __init__(self, reports: Pool) -> None:
-        self._reports = reports
-
-    def load(self) -> Deferred[Sequence[AuthRule]]:
-        """See the interface."""
-        return ensureDeferred(self._load())
-
-    async def _load(self) -> Sequence[AuthRule]:
-        found: list[AuthRule] = []
-        after = ""
-        while True:
-            rows = await self._reports.query(_ALL, {"after": after, "limit": _PAGE})
-            found += _rules_of(rows)
-            if len(rows) < _PAGE:
-                return found
-            after = rows[-1][0]
-
-    def find(self, usernames: Sequence[str]) -> Deferred[Sequence[AuthRule]]:
-        """See the interface."""
-        names = [name for name in usernames if storable(name)]
-        if not names:
-            return succeed([])
-        return self._reports.query(_SOME, {"names": names}).addCallback(_rules_of)
+        super().__init__(reports, _ALL, _SOME, _rules_of)
 
 
 def _rules_of(rows: Sequence[Sequence[Any]]) -> list[AuthRule]:

@@ -38,6 +38,24 @@ async def make(store, *names: str, below: str | None = None) -> dict[str, int]:
     return {one["username"]: one["id"] for one in await store.records.add(new, None, "tester")}
 
 
+async def each_points_at_the_other(links, isolation: str, column: str, one: int, other: int):
+    """Two changes of a column that together make a circle, begun before either commits."""
+    begun: list[Deferred[None]] = [Deferred(), Deferred()]
+
+    def change(number: int, account: int, points_at: int):
+        async def work(cursor):
+            await cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+            await cursor.execute("SELECT count(*) FROM account")  # the snapshot is taken
+            begun[number].callback(None)
+            await DeferredList(begun)
+            await cursor.execute(f"UPDATE account SET {column} = %s WHERE id = %s", (points_at, account))
+            await deferLater(links[number]._reactor, 0.05)
+
+        return links[number].transact(work)
+
+    return await DeferredList([change(0, one, other), change(1, other, one)], consumeErrors=True)
+
+
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 async def test_two_moves_that_together_make_a_circle_do_not_both_commit(store, links, isolation):
     """
@@ -45,22 +63,7 @@ async def test_two_moves_that_together_make_a_circle_do_not_both_commit(store, l
     snapshot neither goes through.
     """
     ids = await make(store, "a", "b")
-    begun: list[Deferred[None]] = [Deferred(), Deferred()]
-
-    def move(number: int, account: str, parent: str):
-        async def work(cursor):
-            await cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-            await cursor.execute("SELECT count(*) FROM account")  # the snapshot is taken
-            begun[number].callback(None)
-            await DeferredList(begun)
-            await cursor.execute(
-                "UPDATE account SET parent_id = %s WHERE id = %s", (ids[parent], ids[account])
-            )
-            await deferLater(links[number]._reactor, 0.05)
-
-        return links[number].transact(work)
-
-    done = await DeferredList([move(0, "a", "b"), move(1, "b", "a")], consumeErrors=True)
+    done = await each_points_at_the_other(links, isolation, "parent_id", ids["a"], ids["b"])
     assert sorted(good for good, _ in done) == [False, isolation == "read committed"]
     assert all(good or isinstance(result.value, IntegrityError | MizuError) for good, result in done)
     assert None in (await parents(store)).values()
@@ -150,22 +153,7 @@ async def test_sql_from_elsewhere_cannot_make_a_circle_either(store):
 async def test_two_changes_that_together_make_a_circle_of_payers_do_not_both_commit(store, links, isolation):
     """a pays for b and b for a, begun before either commits."""
     ids = await make(store, "a", "b")
-    begun: list[Deferred[None]] = [Deferred(), Deferred()]
-
-    def pays(number: int, account: str, payer: str):
-        async def work(cursor):
-            await cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-            await cursor.execute("SELECT count(*) FROM account")  # the snapshot is taken
-            begun[number].callback(None)
-            await DeferredList(begun)
-            await cursor.execute(
-                "UPDATE account SET billing_account_id = %s WHERE id = %s", (ids[payer], ids[account])
-            )
-            await deferLater(links[number]._reactor, 0.05)
-
-        return links[number].transact(work)
-
-    done = await DeferredList([pays(0, "a", "b"), pays(1, "b", "a")], consumeErrors=True)
+    done = await each_points_at_the_other(links, isolation, "billing_account_id", ids["a"], ids["b"])
     assert sorted(good for good, _ in done) == [False, isolation == "read committed"]
 
 
