@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import socket
+import struct
 import time
 from typing import Any
 
@@ -87,6 +88,31 @@ def phone():
     yield make
     for sock in made:
         sock.close()
+
+
+@pytest.fixture
+def stamped():
+    """
+    The system marks datagrams as they arrive, for as long as the test lasts.
+
+    Linux begins to do so a moment after the first socket of the machine asked for it (a worker of the kernel
+    throws the switch); a datagram taken in before is marked when it is read and looks young.
+    """
+    number = native.datagrams.SO_TIMESTAMPNS
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, number, 1)
+        for _ in range(500):
+            probe.sendto(b"?", probe.getsockname())
+            arrived_ns = time.time_ns()
+            time.sleep(0.01)
+            (_, _, mark) = probe.recvmsg(1, 64)[1][0]
+            seconds, rest_ns = struct.unpack("ll", mark)
+            if seconds * 1_000_000_000 + rest_ns <= arrived_ns:
+                break
+        else:
+            pytest.fail("the system does not mark datagrams as they arrive")
+        yield
 
 
 def received(sock: socket.socket) -> list[bytes]:
@@ -434,7 +460,9 @@ def test_without_the_compiled_part_twisted_reads_the_socket(monkeypatch, sink, g
 
 
 @needs_compiled
-def test_requests_that_waited_too_long_are_thrown_away_and_nothing_else(listener, phone, sink, options):
+def test_requests_that_waited_too_long_are_thrown_away_and_nothing_else(
+    stamped, listener, phone, sink, options
+):
     """
     Their senders are about to repeat them, so they lose nothing; answering them would be work for nobody.
     What belongs to a call that is up, and every response, is handled however old it is.
@@ -463,7 +491,7 @@ def test_requests_that_waited_too_long_are_thrown_away_and_nothing_else(listener
 
 
 @needs_compiled
-def test_the_young_behind_many_old_ones_are_found_in_the_same_turn(listener, phone, sink, options):
+def test_the_young_behind_many_old_ones_are_found_in_the_same_turn(stamped, listener, phone, sink, options):
     """A batch of nothing but old requests does not end the reading."""
     port, transport = listener()
     transport.wait_ns = 20_000_000
