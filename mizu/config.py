@@ -179,6 +179,11 @@ class DatabaseConfig(Section):
     call_queue_max: int = setting(
         100_000, "call rows waiting to be written; at the limit new calls are refused", least=1
     )
+    imports: int = setting(
+        3, "imports by resellers at a time, one each; staff have one besides; one more is refused", least=1
+    )
+    imports_kept: int = setting(100, "imports that 'import status' knows of in all", least=1)
+    imports_kept_of_one: int = setting(20, "and of those by one reseller, or by staff", least=1)
     poll_s: float = setting(
         1.0, "how often the change version is read, in case a notification was lost", least=0.05
     )

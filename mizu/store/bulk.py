@@ -21,6 +21,7 @@ from mizu.accounts.bulk import ImportJob, ImportOrder
 from mizu.accounts.fields import FIELDS
 from mizu.accounts.records import referred, with_names
 from mizu.accounts.scope import check_import, same_reach
+from mizu.config import DatabaseConfig
 from mizu.errors import BadRequest, Conflict, MizuError, NotFound, Overloaded
 from mizu.model import AuditEntry, Operator
 from mizu.store.account_records import AccountRecords
@@ -29,9 +30,6 @@ from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Link
 
 FILE_MAX_BYTES = 1_000_000_000
-JOBS_KEPT = 20  #: of operators with one reach
-JOBS_MAX = 100  #: in all
-RUNNING_MAX = 3  #: at a time, of operators limited to some accounts; one of each reach
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.csv\Z")
 _SENT = re.compile(r"uploads/[0-9a-f]{32}\.csv\Z")  #: came by HTTP (``mizu.web.uploads``)
 
@@ -46,6 +44,7 @@ class Imports:
     who has one. Nobody waits for them either: each reach has an import at a time of its own.
 
     :param data: the data directory.
+    :param config: how many imports there may be (``imports``...).
     :param make_link: a connection whose statements may take long.
     :param digests: what is kept of a password.
     """
@@ -58,8 +57,11 @@ class Imports:
         make_link: Callable[[], Link],
         reactor: Any,
         wall: Callable[[], datetime],
+        *,
+        config: DatabaseConfig,
     ) -> None:
         self._data = data
+        self._config = config
         self._records = records
         self._noted = noted
         self._make_link = make_link
@@ -88,7 +90,8 @@ class Imports:
         mine = self._running_of(scope)
         if mine is not None:
             raise Conflict(f"import {mine.number} is running; 'import status' shows how far it is")
-        if scope is not None and sum(job.scope is not None for job in self._running.values()) >= RUNNING_MAX:
+        others = sum(job.scope is not None for job in self._running.values())
+        if scope is not None and others >= self._config.imports:
             raise Overloaded("other imports are running; try again when they are over")
         file, size_bytes = self._open(order)
         self._number += 1
@@ -113,8 +116,10 @@ class Imports:
     def _keep(self, job: ImportJob) -> None:
         """In the list; the oldest of the same reach goes, so that nobody's are pushed out by another."""
         alike = [one for one in self._jobs if one.scope == job.scope and one.state != "running"]
-        over = [one for one in self._jobs if one.state != "running"] if len(self._jobs) >= JOBS_MAX else []
-        gone = {one.number for one in (*alike[: max(0, len(alike) + 1 - JOBS_KEPT)], *over[:1])}
+        full = len(self._jobs) >= self._config.imports_kept
+        over = [one for one in self._jobs if one.state != "running"] if full else []
+        of_one = self._config.imports_kept_of_one
+        gone = {one.number for one in (*alike[: max(0, len(alike) + 1 - of_one)], *over[:1])}
         self._jobs = [*(one for one in self._jobs if one.number not in gone), job]
 
     async def wait(self, job: ImportJob, seconds: float) -> None:

@@ -136,6 +136,7 @@ class Store:
             lambda: Link(reactor, self._where, settings=patient, answer_max_s=_MIGRATION_MAX_S),
             reactor,
             clock.wall,
+            config=config,
         )
         self.groups = PostgresGroups(self._reports, self.noted)
         self.numbers = PostgresNumbers(self._reports, self.noted)

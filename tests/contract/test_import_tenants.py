@@ -7,11 +7,11 @@ import pytest
 import pytest_twisted
 
 from mizu.accounts.bulk import AT_ONCE_LINES_MAX
+from mizu.config import DatabaseConfig
 from mizu.console.account_commands import secrets_of
 from mizu.console.commands import command_table
 from mizu.errors import Conflict, Forbidden, NotFound, Overloaded
 from mizu.model import Operator, Rights
-from mizu.store.bulk import JOBS_KEPT
 from mizu.testing.console import store_services
 
 ROOT = Operator("console", Rights.GENERAL_ADMIN, "test")
@@ -238,9 +238,10 @@ async def test_nobody_keeps_the_administrator_from_importing(shops):
     shops.store.imports.stop()
     for job in shops.store.imports.jobs():
         await shops.store.imports.wait(job, 10)
-    for _ in range(JOBS_KEPT + 2):
+    kept = DatabaseConfig().imports_kept_of_one
+    for _ in range(kept + 2):
         await shops.load("shop", "username")
-    assert len(await shops.status("shop")) == JOBS_KEPT
+    assert len(await shops.status("shop")) == kept
     assert len(await shops.status("w0")) == 1
 
 
