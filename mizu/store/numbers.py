@@ -199,13 +199,14 @@ class PostgresNumbers:
         if before.account_id is None:
             raise Conflict(f"number {number} is free already")
         sql = """UPDATE phone_number SET account_id = NULL, allocated_at = NULL, version = version + 1
- WHERE number = %s"""
+ WHERE number = %s RETURNING version"""
         try:
             await cursor.execute(sql, (number,))
         except IntegrityError:
             text = f"number {number} is the phone_number of {before.account}; 'set' another or none first"
             raise Conflict(text) from None
-        return before, PhoneNumber(number, None, "", before.holder, None, before.note, before.version + 1)
+        [(newer,)] = cursor.fetchall()
+        return before, PhoneNumber(number, None, "", before.holder, None, before.note, newer)
 
     def delete(
         self, number: str, scope: int | None, version: int | None, entry: AuditNote | None = None

@@ -37,7 +37,7 @@ async def test_a_new_account_has_the_default_of_each_field(records):
     for field in FIELDS:
         if field.changed_by != "server" and field.name != "password":
             assert record[field.name] == (False if field.secret else field.default), field.name
-    assert (record["username"], record["created_by"], record["version"]) == ("alice", "tester", 1)
+    assert (record["username"], record["created_by"]) == ("alice", "tester")
 
 
 async def test_every_field_keeps_what_it_is_given(records):
@@ -104,7 +104,7 @@ async def test_a_change_of_an_old_version_is_refused(records):
     done = await DeferredList(changes, consumeErrors=True)
     assert sorted(good for good, _ in done) == [False, False, True]
     assert all(good or isinstance(result.value, Conflict) for good, result in done)
-    assert (await records.get("alice", None))["version"] == 2
+    assert (await records.get("alice", None))["version"] > record["version"]
 
 
 async def test_many_are_made_or_none(records):

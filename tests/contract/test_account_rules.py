@@ -174,8 +174,9 @@ async def test_a_free_number_is_allocated_by_setting_it(console):
     """It stays the account's until ``numbers free``, which does not take the number in use."""
     await console("adduser", "alice")
     await console("numbers", "add", "3610..3611")
+    free = (await console("numbers", "get", "3610"))["number"]["version"]
     await console("set", "alice", "phone_number=3610")
-    assert (await console("numbers", "get", "3610"))["number"]["version"] == 2
+    assert (await console("numbers", "get", "3610"))["number"]["version"] > free
     assert "phone_number of alice" in await console.refused(Conflict, "numbers", "free", "3610")
     await console("set", "alice", "phone_number=3611")
     assert (await console("describe", "alice"))["numbers"] == ["3610", "3611"]

@@ -277,3 +277,26 @@ async def test_any_free_number_has_no_version(api):
         "POST", "/accounts/1001/numbers", {"number": "3611"}, headers={"if-match": '"v1"'}
     )
     assert (status, value["error"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "remove", "again", "change"),
+    [
+        (ACCOUNT, "deluser 1001", "adduser 1001", {"country": "HU"}),
+        (GROUP, "group del sales", "group add sales", {"note": "mine"}),
+        ("/numbers/3611", "numbers del 3611", "numbers add 3611", {"note": "mine"}),
+    ],
+)
+async def test_what_was_made_anew_is_not_what_was_seen(api, path, remove, again, change):
+    """Under the same name there is another one: no version of the old one is ever that of the new one."""
+    tags = []
+    for _ in range(3):
+        tags.append((await api.ask("GET", path))[2].getRawHeaders("etag")[0])
+        await api.ask("PATCH", path, {name: f"a{len(tags)}" for name in change}, headers={"if-match": "*"})
+    for _ in range(3):
+        await api.table.run(remove, ROOT)
+        await api.table.run(again, ROOT)
+        for tag in tags:
+            assert (await api.ask("PATCH", path, change, headers={"if-match": tag}))[0] == 412
+        tags.append((await api.ask("GET", path))[2].getRawHeaders("etag")[0])
+    assert len(set(tags)) == 6
