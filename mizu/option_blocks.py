@@ -15,6 +15,29 @@ ACCOUNT_OPTIONS = (
         group="accounts",
     ),
     OptionSpec(
+        "resellernumbermin",
+        "int",
+        4,
+        "Fewest digits of numbers that operators limited to some accounts may make usernames of. Numbers of "
+        "the table that they may give out are theirs in any case.",
+        unit="digits",
+        least=1,
+        most=64,
+        group="accounts",
+        at_most="resellernumbermax",
+    ),
+    OptionSpec(
+        "resellernumbermax",
+        "int",
+        7,
+        "Most digits of such numbers. Longer ones may be dialled to reach somebody else: emergency calls, "
+        "numbers of the public network.",
+        unit="digits",
+        least=1,
+        most=64,
+        group="accounts",
+    ),
+    OptionSpec(
         "enforcestrongauth",
         "bool",
         True,

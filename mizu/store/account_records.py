@@ -30,7 +30,7 @@ from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS
 from mizu.store.noted import NotedChanges
-from mizu.store.number_rights import no_such_number, not_to_give
+from mizu.store.number_rights import names_not_to_give, no_such_number, not_to_give
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.references import find
 from mizu.store.text import storable
@@ -252,6 +252,8 @@ class AccountRecords:
         if len(accounts) > _MANY_MAX:
             raise BadRequest(f"at most {_MANY_MAX} accounts at once")
         rows = []
+        for wrong in (await names_not_to_give(cursor, [new.username for new in accounts], scope)).values():
+            raise wrong
         for new in accounts:
             check_new(scope, new.values)
             check_rights(rights, 0, {**defaults, **new.values})

@@ -301,6 +301,11 @@ _REFUSALS: Mapping[str, MizuError] = {
     "sip_account_server": BadRequest("it is not a sip_server"),
     "account_group_kind": BadRequest("it is not of the kind of the group"),
     "account_phone_number": Conflict("another account has that phone_number"),
+    "account_name_number": Conflict(
+        "that username is the number of another account, and no account may be called so but that one"
+    ),
+    "account_number_name": Conflict("phone_number: another account has that number as its username"),
+    "phone_number_names": Conflict("two accounts are called so, with and without a plus sign"),
     "account_short_number": Conflict("another account of the company has that short_number"),
     "account_short_number_company": BadRequest("a short_number needs a company_id"),
 }

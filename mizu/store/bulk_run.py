@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TextIO
 
@@ -25,14 +24,16 @@ from mizu.accounts.kinds import Value
 from mizu.accounts.records import Record, changed_fields
 from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, unknown, visible
 from mizu.accounts.usernames import check_username
-from mizu.errors import BadRequest, MizuError, StoreBusy
+from mizu.errors import BadRequest, Conflict, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
 from mizu.store.account_records import AccountRecords, ChangedAccount, check_wanted, insert
+from mizu.store.departures import unless_left
 from mizu.store.noted import NotedChanges, Written
-from mizu.store.number_rights import no_such_number, not_to_give
-from mizu.store.postgres import BadRow, Link
+from mizu.store.number_rights import names_not_to_give, no_such_number, not_to_give
+from mizu.store.postgres import BadRow, Collision, Link
 from mizu.store.references import Known, UnknownReference, find, ids_named, mentioned
 
+_TRIES_MAX = 4  #: of one batch
 BATCH = 250  #: lines of one statement; what they cost the reactor at a time is a few milliseconds
 _TAKEN = f"""SELECT a.username, {visible("a.id")} FROM account a
  WHERE a.username = ANY (%(names)s::text[])"""  # noqa: S608
@@ -72,6 +73,7 @@ class ImportRun:
         self._job = job
         self._file = file
         self._link = link
+        link.pass_retries = True  # a batch is stored anew here
         self._records = records
         self._digests = digests
         self._reactor = reactor
@@ -84,6 +86,7 @@ class ImportRun:
         self._copied: dict[str, Value] = {}
         self._late: LineSet | None = None  # lines of this pass; None: all
         self._later = LineSet()  # those of the next
+        self._put: list[int] = []  # of them, those of the batch
         self._last = False  # no pass comes after this one
 
     async def run(self) -> None:
@@ -98,10 +101,15 @@ class ImportRun:
             raise BadRequest("the file is empty; want a line of column names first")
         self._heading = Heading(first[1], versions=order.update and order.versions)
         if order.dry_run or order.whole:
-            with suppress(_Undo):
+            try:
                 await self._transact(self._at_once)
+            except _Undo:
+                pass
+            except Collision:
+                text = "others changed owners or the same accounts meanwhile, nothing was imported; try again"
+                raise Conflict(text) from None
         else:
-            await self._every(lambda batch: self._transact(partial(self._store, batch=batch)))
+            await self._every(self._store_anew)
         self._job.problems.sort(key=lambda problem: problem.line)
 
     async def _every(self, store: Callable[[Sequence[ImportLine]], Coroutine[Any, Any, None]]) -> None:
@@ -114,6 +122,9 @@ class ImportRun:
             done = job.added + job.changed + job.same
             for batch in self._batches(self._read()):
                 await store(batch)
+                for number_later in self._put:
+                    self._later.add(number_later)
+                self._put = []
                 await self._pause()
                 if job.stopping:
                     return
@@ -133,17 +144,31 @@ class ImportRun:
             done_before = self._late is not None and number not in self._late
             yield number, [] if done_before else cells
 
+    async def _store_anew(self, batch: Sequence[ImportLine]) -> None:
+        """One batch; again when somebody else's change comes between. :raise StoreBusy:"""
+        job = self._job
+        for _ in range(_TRIES_MAX):
+            bad, noted = job.bad, len(job.problems)
+            try:
+                await self._transact(partial(self._store, batch=batch))
+                return
+            except Collision:
+                job.bad = bad
+                del job.problems[noted:]
+        raise StoreBusy("others change owners or the same accounts all the time; import the rest later")
+
     async def _transact(self, work: Callable[[Cursor], Coroutine[Any, Any, None]]) -> None:
         """
         Run a transaction. What it did counts only if it was committed.
 
         :raise StoreBusy: the connection was lost; the text says what is not known, if anything.
+        :raise Collision: somebody else's change came between.
         """
         job = self._job
         counts = job.added, job.changed, job.same
         self._written, self._stored = None, False
         try:
-            await self._link.transact(work)
+            await self._link.transact(lambda cursor: unless_left(cursor, job.scope, work))
         except _Undo:
             if not job.order.dry_run:
                 job.added, job.changed, job.same = counts
@@ -239,19 +264,25 @@ class ImportRun:
         """Insert and change what the batch says, with its entry; what cannot be is noted, line by line."""
         if not batch:
             return
-        self._changes = []
+        self._changes, self._put = [], []
         names = [line.username for line in batch]
         await cursor.execute(_TAKEN, {"names": names, "scope": self._job.scope})
         taken = dict(cursor.fetchall())
         known = await find(cursor, [{**self._copied, **line.values} for line in batch], self._job.scope)
         numbers = {str(line.values["phone_number"]) for line in batch if line.values.get("phone_number")}
         withheld = await not_to_give(cursor, numbers, self._job.scope)
+        refused = await names_not_to_give(
+            cursor, [name for name in names if name not in taken], self._job.scope
+        )
         new: list[tuple[ImportLine, dict[str, Any]]] = []
         there: list[ImportLine] = []
         for line in batch:
             if line.username in taken:
                 if self._may_change(line, seen=taken[line.username]):
                     there.append(line)
+                continue
+            if wrong := refused.get(line.username):
+                self._bad(line, str(wrong), "username")
                 continue
             number = str(line.values.get("phone_number") or "")
             if number in withheld:
@@ -291,7 +322,7 @@ class ImportRun:
         if self._last:
             self._bad(line, str(wrong), wrong.field)
         else:
-            self._later.add(line.line)
+            self._put.append(line.line)
 
     async def _insert(self, cursor: Cursor, new: Sequence[tuple[ImportLine, dict[str, Any]]]) -> None:
         """Insert all; when something is wrong, halves of it, down to the line that is wrong."""

@@ -20,8 +20,10 @@ from mizu.store.number_rights import NUMBER_SEEN
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.text import storable
 
-_COLUMNS = """n.number, n.account_id, coalesce(a.username, ''), coalesce(h.username, ''), n.allocated_at,
- n.note, n.version"""
+#: Who gives it out may be somebody whom the operator of the account that has it does not see.
+_COLUMNS = f"""n.number, n.account_id, coalesce(a.username, ''),
+ CASE WHEN {visible("n.holder_id")} THEN coalesce(h.username, '') ELSE '' END, n.allocated_at, n.note,
+ n.version"""
 _FROM = """FROM phone_number n LEFT JOIN account a ON a.id = n.account_id
  LEFT JOIN account h ON h.id = n.holder_id"""
 _HELD = f"(%(scope)s::bigint IS NULL OR (n.holder_id IS NOT NULL AND {visible_many('n.holder_id')}))"
@@ -31,6 +33,9 @@ _LIST = f"""SELECT {_COLUMNS} {_FROM} WHERE n.number LIKE %(pattern)s AND n.numb
 _GET = f"SELECT {_COLUMNS} {_FROM} WHERE n.number = %(number)s AND {NUMBER_SEEN}"
 _ADD = """INSERT INTO phone_number (number, holder_id, note)
  SELECT unnest(%s::text[]), %s, %s ON CONFLICT DO NOTHING RETURNING number"""
+#: From before the database saw to it: a free number that an account of somebody else is called by.
+_NO_NAME = """NOT EXISTS (SELECT FROM account u WHERE u.username IN (n.number, '+' || n.number)
+ AND u.id <> %(account)s)"""
 _ALLOCATE = f"""UPDATE phone_number SET account_id = %(account)s, allocated_at = now(),
  version = version + 1 WHERE number = (
  SELECT n.number FROM phone_number n WHERE n.account_id IS NULL AND {{which}} AND {_HELD}
@@ -95,7 +100,10 @@ class PostgresNumbers:
         if len(numbers) > RANGE_MAX:
             raise BadRequest(f"at most {RANGE_MAX} numbers at once")
         holder_id = await self._account(cursor, holder, scope) if holder else scope
-        await cursor.execute(_ADD, (texts(numbers), holder_id, note))
+        try:
+            await cursor.execute(_ADD, (texts(numbers), holder_id, note))
+        except IntegrityError as refused:
+            raise Conflict(str(refused.diag.message_primary)) from None  # it names the number
         return sorted(row[0] for row in cursor.fetchall())
 
     def change(
@@ -163,14 +171,15 @@ class PostgresNumbers:
         any_of = wanted.endswith("*")
         if version is not None:
             await self._seen(cursor, wanted, scope, version)
-        which = "n.number LIKE %(wanted)s" if any_of else "n.number = %(wanted)s"
+        which = f"n.number LIKE %(wanted)s AND {_NO_NAME}" if any_of else "n.number = %(wanted)s"
         params: dict[str, Any] = {"account": owner, "scope": scope}
         params["wanted"] = wanted[:-1] + "%" if any_of else wanted
         skip = " SKIP LOCKED" if any_of else ""
         try:
             await cursor.execute(_ALLOCATE.format(which=which, skip=skip), params)
         except IntegrityError:  # from before both were told of each other
-            raise Conflict("an account has that number as its phone_number") from None
+            text = "another account has that number as its phone_number or username"
+            raise Conflict(text) from None
         row = cursor.fetchone()
         if row is not None:
             return await self._get(cursor, row[0], scope)
@@ -202,7 +211,10 @@ class PostgresNumbers:
  WHERE number = %s RETURNING version"""
         try:
             await cursor.execute(sql, (number,))
-        except IntegrityError:
+        except IntegrityError as refused:
+            if refused.diag.constraint_name == "phone_number_name":
+                text = f"number {number} is the username of {before.account}; 'numbers del' takes it away"
+                raise Conflict(text) from None
             text = f"number {number} is the phone_number of {before.account}; 'set' another or none first"
             raise Conflict(text) from None
         [(newer,)] = cursor.fetchall()
@@ -212,7 +224,7 @@ class PostgresNumbers:
         self, number: str, scope: int | None, version: int | None, entry: AuditNote | None = None
     ) -> Deferred[PhoneNumber]:
         """
-        Remove a free number for good.
+        Remove a free number for good, or one that an account is called by, which keeps it.
 
         :raise NotFound: :raise Stale: :raise Conflict: an account has it.
         """
@@ -222,7 +234,7 @@ class PostgresNumbers:
         self, cursor: Cursor, number: str, scope: int | None, version: int | None
     ) -> PhoneNumber:
         before = await self._seen(cursor, number, scope, version)
-        if before.account_id is not None:
+        if before.account_id is not None and before.account.removeprefix("+") != number:
             raise Conflict(f"number {number} belongs to {before.account}; 'numbers free' takes it back")
         await cursor.execute("DELETE FROM phone_number WHERE number = %s", (number,))
         return before

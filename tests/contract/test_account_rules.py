@@ -245,6 +245,167 @@ async def test_who_sets_and_who_enters_at_once_know_of_each_other(console):
         assert await owner(console, number) == "alice"
 
 
+# ------------------------------------------------------------------ usernames that are numbers
+
+
+async def account_id(console, name: str) -> int:
+    return (await console("get", name, "id"))["fields"]["id"]
+
+
+async def test_nobody_is_called_by_the_number_of_another(console):
+    """
+    A username comes first when somebody calls, so no account may be called by a number that another one has:
+    not by a reseller, nor by the administrator, in a file or one by one; with or without a plus sign.
+    """
+    await console("adduser", "alice", "phone_number=*3610")
+    await console("adduser", "bob")
+    await console("numbers", "add", "3620..3629")
+    await console("numbers", "allocate", "bob", "3620")
+    for number in ("*3610", "+3620", "3620"):
+        said = await console.refused(Conflict, "adduser", number)
+        assert "number of another account" in said
+        assert "alice" not in said
+        assert "bob" not in said
+    done = await console.load("username\n3620\n3699\n")
+    assert [(one["line"], one["column"]) for one in done["problems"]] == [(2, "username")]
+    assert done["added"] == 1
+    assert "username" in await console.refused(Conflict, "set", "bob", "phone_number=3699")
+    assert "username" in await console.refused(Conflict, "adduser", "carol", "phone_number=+3699")
+    await console("set", "3699", "phone_number=3699")
+
+
+async def test_a_number_of_the_table_is_that_of_the_account_called_so(console):
+    """As a free one that is set as phone number, whichever was there first. It is freed with the account."""
+    await console("numbers", "add", "3610")
+    await console("adduser", "+3610")
+    await console("adduser", "3611")
+    await console("adduser", "bob")
+    await console("numbers", "add", "3611..3612")
+    assert [await owner(console, number) for number in ("3610", "3611", "3612")] == ["+3610", "3611", ""]
+    await console.refused(Conflict, "numbers", "allocate", "bob", "3611")
+    assert "numbers del" in await console.refused(Conflict, "numbers", "free", "3611")
+    await console("numbers", "del", "3611")
+    assert (await console("get", "3611", "username"))["fields"] == {"username": "3611"}
+    await console("deluser", "+3610")
+    assert await owner(console, "3610") == ""
+    await console("adduser", "3620")
+    await console("adduser", "+3620")
+    assert "number 3620 " in await console.refused(Conflict, "numbers", "add", "3620")
+
+
+async def test_resellers_give_short_numbers_and_their_own_as_usernames(console, database_url):
+    """
+    By command and template (files: ``test_import_tenants``). What may be dialled to reach somebody else is not
+    theirs to give: emergency numbers, long ones, numbers of the table that are others'. The administrator sets how long they may be.
+    """
+    await console("adduser", "mine", "type=reseller")
+    await console("numbers", "add", "3615550100", "--holder", "mine")
+    await console("numbers", "add", "3615550101", "9196")
+    reseller = console.reseller("mine", await account_id(console, "mine"))
+    for name in ("112", "+112", "9196", "3615550101", "36301234567", "+36301234567", "*98", "0" * 64):
+        assert "4 to 7 digits" in await console.refused(Forbidden, "adduser", name, who=reseller)
+    for name in ("3615550100", "1001", "*1002", "+1003", "0036x"):
+        await console("adduser", name, who=reseller)
+    assert await owner(console, "3615550100") == "3615550100"
+    await console.refused(Forbidden, "clone", "1001", "113", who=reseller)
+    await console.refused(Forbidden, "adduser", "9999998", "--count", "3", who=reseller)
+    direct(database_url, "INSERT INTO option (name, value) VALUES ('resellernumbermin', '3')")
+    direct(database_url, "INSERT INTO option (name, value) VALUES ('resellernumbermax', '4')")
+    assert "3 to 4 digits" in await console.refused(Forbidden, "adduser", "10011", who=reseller)
+    await console("adduser", "115", who=reseller)
+    await console("adduser", "36301234567")
+
+
+@pytest.mark.parametrize("first", ["adduser", "set"])
+async def test_who_is_called_and_who_sets_a_number_at_once_do_not_both_get_it(console, first):
+    """One of them is refused, whoever comes first."""
+    await console("adduser", "alice")
+    for number in map(str, range(3610, 3630)):
+        orders = [("adduser", f"+{number}"), ("set", "alice", f"phone_number={number}")]
+        if first == "set":
+            orders.reverse()
+        done = await DeferredList(
+            [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
+        )
+        assert sorted(good for good, _ in done) == [False, True]
+        assert isinstance(next(result for good, result in done if not good).value, Conflict)
+
+
+@pytest.mark.parametrize("first", ["adduser", "allocate"])
+async def test_who_is_called_and_who_allocates_a_number_at_once_do_not_both_get_it(console, first):
+    """As above."""
+    await console("adduser", "alice")
+    await console("numbers", "add", "3610..3630")
+    for number in map(str, range(3610, 3630)):
+        orders = [("adduser", number), ("numbers", "allocate", "alice", number)]
+        if first == "allocate":
+            orders.reverse()
+        done = await DeferredList(
+            [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
+        )
+        assert sorted(good for good, _ in done) == [False, True]
+        assert isinstance(next(result for good, result in done if not good).value, Conflict)
+
+
+async def test_who_is_called_and_who_enters_a_number_at_once_know_of_each_other(console):
+    """The number belongs to the account, whichever is first."""
+    for number in map(str, range(3610, 3630)):
+        await gatherResults(
+            [
+                Deferred.fromCoroutine(console("adduser", number)),
+                Deferred.fromCoroutine(console("numbers", "add", number)),
+            ]
+        )
+        assert await owner(console, number) == number
+
+
+def test_numbers_that_two_have_from_before_are_named(database_url):
+    """Nobody loses anything when the database is changed; what is certain is entered."""
+    old = """INSERT INTO account (username, phone_number, parent_id) VALUES ('shop', '', NULL),
+        ('3610', '', NULL), ('bob', '3610', NULL), ('+3611', '', 1), ('3612', '', 1), ('3613', '', 1);
+        INSERT INTO phone_number (number, account_id, holder_id) VALUES
+        ('3611', 1, NULL), ('3612', NULL, NULL), ('3613', NULL, 1)"""
+    said = as_before(database_url, 14, old)
+    assert [text.partition(": ")[2].strip() for text in said] == [
+        f"{who}: its calls go to the former"
+        for who in (
+            "account #2 has the username 3610, which is the phone_number of account #3",
+            "account #4 has the username +3611, a number that is allocated to account #1",
+            "account #5 has the username 3612, a number that is free in the table of numbers",
+        )
+    ]
+    told = rows(database_url, "SELECT number, account_id FROM phone_number ORDER BY number")
+    assert told == [("3611", 1), ("3612", None), ("3613", 6)]
+    direct(database_url, "UPDATE account SET max_channels = 1 WHERE id IN (2, 3)")
+    direct(database_url, "UPDATE account SET phone_number = '' WHERE id = 3")
+
+
+async def test_a_number_of_a_deleted_account_is_free_as_any(console):
+    """It was allocated at no time, and what was seen of it before is not what it is now."""
+    await console("adduser", "alice")
+    await console("numbers", "add", "3610", "--holder", "alice")
+    await console("numbers", "allocate", "alice", "3610")
+    before = (await console("numbers", "get", "3610"))["number"]
+    await console("deluser", "alice")
+    after = (await console("numbers", "get", "3610"))["number"]
+    assert (after["free"], after["allocated_at"], after["holder"]) == (True, None, "")
+    assert after["version"] > before["version"]
+
+
+async def test_who_gives_a_number_out_is_shown_to_who_sees_them(console):
+    """An account that went to another owner with its number says nothing about the one before."""
+    for shop in ("north", "south"):
+        await console("adduser", shop, "type=reseller")
+    await console("adduser", "phone", "parent_id=north")
+    await console("numbers", "add", "3610", "--holder", "north")
+    await console("numbers", "allocate", "phone", "3610")
+    await console("move", "phone", "south")
+    south = console.reseller("south", await account_id(console, "south"))
+    assert (await console("numbers", "get", "3610"))["number"]["holder"] == "north"
+    assert (await console("numbers", "get", "3610", who=south))["number"]["holder"] == ""
+    assert [one["holder"] for one in (await console("numbers", "list", who=south))["numbers"]] == [""]
+
+
 # ------------------------------------------------------------------ rights
 
 

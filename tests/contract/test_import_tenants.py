@@ -163,6 +163,19 @@ async def test_a_file_may_do_what_adduser_may_and_no_more(shops):
     assert tried > 20
 
 
+@pytest.mark.parametrize("options", [(), ("--update",), ("--whole",)])
+async def test_numbers_that_are_not_his_are_no_usernames(shops, options):
+    """Each line with one is named; an account of his that is called so already is changed as any."""
+    await shops.table.run("adduser 112 parent_id=shop", ROOT)
+    await shops.table.run("numbers add 3615550100 --holder shop", ROOT)
+    await shops.table.run("numbers add 3615550101", ROOT)
+    lines = ("username,country", "112,HU", "911,", "3615550100,", "3615550101,", "1001,", "+3699999999,")
+    job = await shops.load("shop", *lines, options=options)
+    wrong = [(3, "username"), (5, "username"), (7, "username")]
+    assert problems(job) == (wrong if options == ("--update",) else [(2, "username"), *wrong])
+    assert [job["added"], job["changed"]] == [0 if options == ("--whole",) else 2, int("--update" in options)]
+
+
 async def test_an_update_changes_what_set_would(shops):
     """His own accounts, by the fields that are his; of his own account fewer."""
     job = await shops.load(
