@@ -30,6 +30,7 @@ _STORED = re.compile(r"g?[0-9]{1,18}\Z")
 _USERNAME = re.compile(r"[^\s,\x00-\x1f\x7f\ud800-\udfff]{1,255}\Z")
 MICRO = 1_000_000
 LIST_MAX_ITEMS = 1000
+NONE = "-"  #: an empty list, or no account, where an empty word is the default; nobody is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,8 @@ def _own_number(word: str) -> str:
 
 
 def _listed(word: str, pattern: re.Pattern[str], wanted: str) -> str:
+    if word.strip() == NONE:
+        return ""
     items = [item.strip() for item in word.split(",") if item.strip()]
     if len(items) > LIST_MAX_ITEMS:
         raise ValueError(f"at most {LIST_MAX_ITEMS} of them")
@@ -274,7 +277,7 @@ def _currency(word: str) -> str:
 def _account(word: str) -> str | None:
     """A username, or ``#12`` for the account of id 12; the store finds out which it is."""
     word = word.strip()
-    if not word:
+    if word in ("", NONE):
         return None
     if (word[0] == "#" and not _ITEM_ID.match(word[1:])) or not _USERNAME.match(word):
         raise ValueError("a username, or # and an account id, or nothing")

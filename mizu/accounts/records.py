@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mizu.accounts.fields import BY_NAME, FIELDS, LISTS, REFERENCES, Field
-from mizu.accounts.kinds import ACCOUNT, PERCENT, SECRET, Value
+from mizu.accounts.kinds import ACCOUNT, NONE, PERCENT, SECRET, Value
 
 Record = dict[str, Any]
 
@@ -94,13 +94,19 @@ def referred(records: Iterable[Record]) -> frozenset[str]:
 
 def with_names(one: Field, value: Value, names: Mapping[str, str]) -> str:
     """
-    The text of a value for another server, where ids mean others: names of accounts, groups as ``@name``.
+    The text of a value for another server, where ids mean others: names of accounts, groups as ``@name``. It
+    never means more than the value: ``-`` is nothing, where an empty cell would be the default.
 
-    :param names: of what is referred to, as :func:`referred` has it; what is not there is left out.
+    :param names: of what is referred to, as :func:`referred` has it; what is not there stays an id, which no
+        import takes.
     """
-    if one.kind is ACCOUNT:
-        return names.get(str(value), "")
-    if one in LISTS and value != "*":
-        items = [(item, names.get(item)) for item in str(value).split(",")]
-        return ",".join(f"@{name}" if item[0] == "g" else name for item, name in items if name)
-    return one.kind.show(value)
+    if one.kind is ACCOUNT and value is not None:
+        return names.get(str(value)) or f"#{value}"
+    if one in LISTS and value not in ("", "*"):
+        shown = zip(str(value).split(","), one.kind.show(value).split(","), strict=True)
+        return ",".join(
+            text if item not in names else f"@{names[item]}" if item[0] == "g" else names[item]
+            for item, text in shown
+        )
+    text = one.kind.show(value)
+    return text if text or not one.kind.show(one.default) else NONE

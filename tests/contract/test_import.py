@@ -274,6 +274,39 @@ async def test_an_export_can_be_imported_again(importer):
     }
 
 
+async def test_a_copy_of_an_account_is_never_allowed_more(importer):
+    """Nothing allowed stays nothing; a list that names what is gone is refused, not taken without it."""
+    await importer("adduser", "gw", "type=gateway")
+    await importer("group", "add", "cheap", "gateways")
+    await importer("adduser", "e1", "enabled_prefixes=", "allowed_partners=")
+    await importer("adduser", "e2", "allowed_partners=@cheap")
+    await importer("adduser", "e3", "allowed_partners=@cheap,gw", "ring_group=gw")
+    group = (await importer.store.records.get("e2", None))["allowed_partners"]
+    await importer("group", "del", "cheap")
+    await importer("export", "one.csv", "--prefix", "e")
+    text = (importer.exports / "one.csv").read_text()
+    result = await importer.load(text.replace("e1,", "c1,").replace("e2,", "c2,").replace("e3,", "c3,"))
+    assert problems(result) == [(3, "allowed_partners"), (4, "allowed_partners")]
+    assert all(f"@#{group[1:]}" in one["text"] for one in result["problems"])
+    assert await importer.names() == ["c1", "e1", "e2", "e3", "gw"]
+    copy = await importer.store.records.get("c1", None)
+    assert (copy["enabled_prefixes"], copy["allowed_partners"]) == ("", "")
+
+
+async def test_nothing_is_written_as_a_dash(importer):
+    """An empty cell would be the template's value, or leave what is there: ``-`` is none."""
+    await importer("adduser", "boss1", "type=reseller")
+    fields = ["parent_id=boss1", "blocked_prefixes=36", "ring_group=boss1"]
+    await importer("adduser", "like", *fields)
+    text = "username,blocked_prefixes,ring_group,parent_id,display_name\n{},-,-,-,-\n"
+    assert (await importer.load(text.format("a"), "--template", "like"))["added"] == 1
+    assert (await importer.load(text.format("like"), "--update"))["changed"] == 1
+    for name in ("a", "like"):
+        record = await importer.store.records.get(name, None)
+        none = (record["blocked_prefixes"], record["ring_group"], record["parent_id"])
+        assert (none, record["display_name"]) == (("", "", None), "-")
+
+
 async def test_one_import_at_a_time_and_it_can_be_stopped(importer):
     """A second one waits for its turn by being refused; a stopped one says how far it came."""
     (importer.files / "a.csv").write_text("username\n" + "".join(f"u{n}\n" for n in range(5000)))
