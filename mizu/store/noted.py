@@ -15,6 +15,7 @@ from mizu.deferreds import shield_coroutine
 from mizu.errors import OutcomeUnknown, StoreBusy
 from mizu.model import AuditEntry, AuditNote, Change
 from mizu.store.arrays import texts
+from mizu.store.departures import unless_left
 from mizu.store.postgres import Pool
 from mizu.store.text import clean, json_text
 
@@ -134,6 +135,7 @@ class NotedChanges:
     neither is.
 
     When the connection is lost during COMMIT, the database is asked what became of it, on another connection.
+    An operator limited to some accounts changes what is theirs to the end (``mizu.store.departures``).
 
     :param node: name of this node.
     """
@@ -185,10 +187,21 @@ class NotedChanges:
         ready: _Ready,
     ) -> T:
         ready.written = None  # it may be run again
-        result = await work(cursor, *args)
-        written = await self.write(cursor, note.entry, note.changes_of(result))
-        ready.written, ready.result = written, result
+        scope = note.entry.operator.scope_account_id
+        result: T
+        ready.written, result = await unless_left(cursor, scope, self._with_entry, note, work, args)
+        ready.result = result
         return result
+
+    async def _with_entry(
+        self,
+        cursor: Cursor,
+        note: AuditNote,
+        work: Callable[..., Coroutine[Any, Any, T]],
+        args: Sequence[Any],
+    ) -> tuple[Written, T]:
+        result = await work(cursor, *args)
+        return await self.write(cursor, note.entry, note.changes_of(result)), result
 
     async def write(self, cursor: Cursor, entry: AuditEntry, changes: Sequence[Change]) -> Written:
         """An entry about what was changed in this transaction."""

@@ -28,6 +28,8 @@ Rows = list[tuple[Any, ...]]
 
 IntegrityError = psycopg2.IntegrityError  #: a constraint refused the change
 UniqueViolation = psycopg2.errors.UniqueViolation
+#: Deadlock or serialization failure: the same transaction may do well when it is run again.
+Collision = psycopg2.extensions.TransactionRollbackError
 BadRow = (psycopg2.DataError, psycopg2.IntegrityError)  #: what is in a row is the reason, not the database
 DataProblem = (
     psycopg2.DataError,
