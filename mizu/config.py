@@ -102,6 +102,12 @@ class RegistrarConfig(Section):
     """``[registrar]``: phones of one account. For how long is said by options (``upperexpire``...)."""
 
     contacts_max: int = setting(10, "contacts of one account", least=1)
+    path_from: list[str] = setting(
+        [],
+        "addresses, networks or ranges of proxies between phones and mizu: their Path is followed wherever "
+        "it leads, so they must take out what a phone has put there; from others a Path may name only "
+        "the address that the REGISTER came from",
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

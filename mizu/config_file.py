@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 from mizu.config import Config
-from mizu.errors import ConfigError
+from mizu.errors import BadRequest, ConfigError
 from mizu.settings import Listen, hints_of, read_values, split_address, unknown
+from mizu.targets import parse_target
 
 #: settings that name files; they count from the directory of the configuration file
 FILE_SETTINGS = (
@@ -80,6 +81,7 @@ def read_config(
     tables = _load(reading)
     config = _assemble(tables, reading)
     _check_sip(config, reading)
+    _check_proxies(config.registrar.path_from, reading)
     _check_numbers(config, reading)
     _check_outside(config, reading)
     if check_plugins is not None:
@@ -179,6 +181,17 @@ def _check_listeners(specs: list[str], reading: _Reading) -> None:
         if listen.port and listen in seen:
             reading.complain("sip", "listen", f"{spec!r} is there twice")
         seen.add(listen)
+
+
+def _check_proxies(texts: list[str], reading: _Reading) -> None:
+    if not reading.sound("registrar", "path_from"):
+        return
+    for text in texts:
+        try:
+            if parse_target(text).port:
+                reading.complain("registrar", "path_from", f"{text!r}: without a port")
+        except BadRequest as wrong:
+            reading.complain("registrar", "path_from", str(wrong))
 
 
 def _check_numbers(config: Config, reading: _Reading) -> None:

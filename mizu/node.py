@@ -52,6 +52,7 @@ from mizu.switch.identity import IdentityRules
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
 from mizu.switch.registration import RegistrationRules
+from mizu.switch.way_back import Proxies
 
 #: Options that the registrar goes by.
 _REGISTRATION = frozenset(spec.name for spec in REGISTRATION_OPTIONS)
@@ -59,8 +60,6 @@ _REGISTRATION = frozenset(spec.name for spec in REGISTRATION_OPTIONS)
 _IDENTITY = frozenset(spec.name for spec in IDENTITY_OPTIONS)
 #: A stop that ends calls lets their BYEs be answered, seconds.
 LAST_WORDS_S = 0.5
-ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Node:
@@ -116,7 +115,7 @@ class Node:
         self._resolver = DnsResolver(reactor, self._transports.reaches, cache_max=limits.dns_cache)
         self._deadlines = DeadlineHeap()
         self._pump = Pump(reactor, self._deadlines, clock)
-        self._locations = LocationTable(limits.registrations)
+        self._locations = LocationTable(limits.registrations, Proxies(config.registrar.path_from))
         plugins = pluginset.PluginServices(
             clock=clock,
             accounts=store.accounts,
@@ -207,6 +206,7 @@ class Node:
             config=config,
             node=store.node,
             metrics=metrics,
+            is_self=self._is_self,
         )
         self._switchboard.on_unknown_number = doorman.unknown_number
         self._transports.sink = self.core
@@ -379,10 +379,7 @@ class Node:
 
     def _is_self(self, host: str, port: int) -> bool:
         """A contact that points at one of our listeners would be a loop (RFC 3261 10.3 leaves it to us)."""
-        return any(
-            port == one.port and (host == one.host or (one.host in ANY and host in LOOPBACK))
-            for one in self._transports.listeners
-        )
+        return self._transports.listens_at(host, port)
 
     def _registration_rules(self) -> RegistrationRules:
         return RegistrationRules.of(self.options.get, self._config.registrar.contacts_max)

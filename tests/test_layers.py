@@ -47,6 +47,7 @@ PURE = (
     "switch.call_row",
     "switch.leg",
     "switch.location",
+    "switch.way_back",
     "routing.prefix",
     "accounts.bulk",
     "accounts.call_fields",

@@ -32,10 +32,11 @@ from mizu.switch.callee import CalleeLeg
 from mizu.switch.fields import uri_host
 from mizu.switch.invitation import called_number
 from mizu.switch.leg import Leg
-from mizu.switch.location import LocationTable, over_its_flow
+from mizu.switch.location import LocationTable
 from mizu.switch.methods import receive
 from mizu.switch.pager import Pager
 from mizu.switch.ports import SwitchSettings, Target, address_text
+from mizu.switch.way_back import Proxies, over_its_flow, port_of, way_back
 from mizu.switch.ways import Ways
 
 Pair = tuple[str, str]
@@ -59,11 +60,16 @@ def settings_of(config: Config, node: str) -> SwitchSettings:
         calls=config.limits.calls,
         routes=config.limits.routes,
         forks=config.limits.forks,
+        proxies=Proxies(config.registrar.path_from),
     )
 
 
 def _nobody_counts(host: str) -> None:
     return None
+
+
+def _never_self(host: str, port: int) -> bool:
+    return False
 
 
 class Switchboard:
@@ -86,12 +92,14 @@ class Switchboard:
         config: Config,
         node: str = "",
         metrics: Metrics | None = None,
+        is_self: Callable[[str, int], bool] = _never_self,
     ) -> None:
         """
         :param routers: (name, router) in the order of use.
         :param calls: the store of call rows.
         :param node: name of this process in call rows.
         :param metrics: told how calls go (RFC 6076).
+        :param is_self: whether host and port are one of our listeners.
         """
         self.layer = layer
         self.sender = sender
@@ -107,6 +115,7 @@ class Switchboard:
         self._transports = transports
         self._authorizer = authorizer
         self._locations = locations
+        self._is_self = is_self
         self._domains = frozenset(domain.lower() for domain in config.sip.domains)
         self._calls: dict[str, Call] = {}
         self._dialogs: dict[tuple[str, str], Leg] = {}
@@ -366,13 +375,21 @@ class Switchboard:
         return found
 
     def targets(self, account: Account) -> Sequence[Target]:
-        """The account's registered contacts, each over its flow or by its address (``over_its_flow``)."""
+        """
+        The account's registered contacts, each over its flow or by its address (``over_its_flow``). Without
+        those to which neither leads any more, and those that are one of our own listeners.
+        """
         now_s = self.wall().timestamp()
         targets = []
         for binding in self._locations.lookup(account.username, now_s):
             flow = None
-            if over_its_flow(binding):
+            if over_its_flow(binding, self.settings.proxies):
                 flow = self._transports.flow_of(binding.local, binding.received_host, binding.received_port)
+            if flow is None or not flow.alive():
+                uri = way_back(binding, self.settings.proxies)
+                if uri is None or self._is_self(uri.host, port_of(uri)):
+                    continue
+                flow = None
             targets.append(Target(binding.contact, flow, "", binding.path))
         return targets
 

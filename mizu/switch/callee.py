@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mizu.model import Route
 from mizu.sip.dialog import Dialog, Field, made_request
+from mizu.sip.flow import Flow
 from mizu.sip.message import Request, Response
 from mizu.sip.outgoing import Outgoing
 from mizu.sip.parser import BadMessage
@@ -176,7 +177,7 @@ class CalleeLeg(Leg):
         self.session.sent(invitation.body)
         flow = target.flow
         contact = self.ports.contact
-        if flow is not None and flow.alive():
+        if flow is not None:
             self.outgoing = self.ports.sender.send(self.invite, self, flow=flow, contact=contact)
         else:
             self.outgoing = self.ports.sender.send(
@@ -213,7 +214,7 @@ class CalleeLeg(Leg):
         status = response.status
         if status < 200:
             if status > 100 and self.state is LegState.SETUP:
-                self._provisional(response)
+                self._provisional(response, outgoing)
         elif status < 300:
             self._accepted(response, outgoing)
         elif self.dialog is None and (self.outgoing is None or outgoing is self.outgoing):
@@ -260,11 +261,16 @@ class CalleeLeg(Leg):
             self.early[tag] = early
         return early
 
-    def _provisional(self, response: Response) -> None:
+    def _heard_over(self, answered: Flow | None, asked: Flow | None) -> None:
+        """A user's phone stays at the address that was asked: over UDP anybody writes any source address."""
+        if answered is not None:
+            strange = self.account is not None and asked is not None and answered.remote[0] != asked.remote[0]
+            self.flow = asked if strange else answered
+
+    def _provisional(self, response: Response, outgoing: Outgoing) -> None:
         """18x: acknowledged if it is reliable, then told to the call."""
         early = self.early_of(response)
-        if response.flow is not None:
-            self.flow = response.flow
+        self._heard_over(response.flow, outgoing.flow)
         self.note_peer(response)
         rack = rack_of(response)
         if rack is not None:
@@ -319,8 +325,7 @@ class CalleeLeg(Leg):
             dialog = Dialog.as_uac(self.invite, response, self._tag)
         self.dialog = dialog
         self.early = {}
-        if response.flow is not None:
-            self.flow = response.flow
+        self._heard_over(response.flow, outgoing.flow)
         self.note_peer(response)
         offered = bool(self._invitation.body)
         if not self.wanted:

@@ -22,6 +22,7 @@ from mizu.sip.wire import answer_bytes
 from mizu.switch.description import continued, fixed_address
 from mizu.switch.ports import ALLOW, SUPPORTED, Ports
 from mizu.switch.sent import LegRequest
+from mizu.switch.way_back import stays_with
 
 if TYPE_CHECKING:
     from mizu.switch.call import Call
@@ -136,6 +137,13 @@ class Leg:
         dialog = self.dialog
         return (self.account is not None or self.fix_nat) and (dialog is None or not dialog.routes)
 
+    def _way(self, dialog: Dialog) -> Flow | None:
+        """The flow that a request of this dialog goes over; ``None``: to where its routes or target lead."""
+        flow = self.flow
+        if flow is None or (self.sticky and flow.alive()):
+            return flow
+        return flow if stays_with(flow, dialog, self.account, self.ports.settings.proxies) else None
+
     def send(
         self,
         method: str,
@@ -160,9 +168,9 @@ class Leg:
 
     def send_out(self, request: Request, user: LegRequest, dialog: Dialog) -> Outgoing:
         """Give a request of this dialog to the sender, over the right way."""
-        flow = self.flow
+        flow = self._way(dialog)
         contact = self.ports.contact
-        if flow is not None and self.sticky and flow.alive():
+        if flow is not None:
             return self.ports.sender.send(request, user, flow=flow, contact=contact)
         return self.ports.sender.send(request, user, next_hop=dialog.next_hop(), contact=contact)
 
@@ -171,8 +179,8 @@ class Leg:
     ) -> Callable[[], None]:
         """ACK a 2xx (RFC 3261 13.2.2.4). :return: sends the same ACK again."""
         ack = dialog.request("ACK", fields, body, cseq=cseq, max_forwards=self.ports.settings.max_forwards)
-        flow = self.flow
-        if flow is not None and self.sticky and flow.alive():
+        flow = self._way(dialog)
+        if flow is not None:
             return self.ports.sender.send_ack(ack, flow=flow).resend
         return self.ports.sender.send_ack(ack, next_hop=dialog.next_hop()).resend
 

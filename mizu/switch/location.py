@@ -6,12 +6,10 @@ An address of record is written as the account's username: all domains that are 
 
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from ipaddress import ip_address
 
 from mizu.errors import Overloaded
 from mizu.model import Binding
-from mizu.sip.grammar import BadMessage
-from mizu.sip.uri import SipUri
+from mizu.switch.way_back import NO_PROXIES, Proxies, without_connection
 
 #: Listener, remote host and remote port of a stream connection.
 StreamKey = tuple[str, str, int]
@@ -32,12 +30,14 @@ class LocationTable:
     The bindings. All times are wall time in seconds since the epoch, as in ``Binding.expires_at_s``.
 
     :param limit: bindings in all; :meth:`replace` refuses to go above it.
+    :param proxies: whose Path is followed.
     """
 
-    __slots__ = ("_count", "_due", "_limit", "_records", "_streams")
+    __slots__ = ("_count", "_due", "_limit", "_records", "_streams", "proxies")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, proxies: Proxies = NO_PROXIES) -> None:
         self._limit = limit
+        self.proxies = proxies
         self._count = 0
         self._records: dict[str, _Record] = {}
         # When to check which address of record. A refresh that moves the expiry later costs nothing here:
@@ -148,7 +148,7 @@ class LocationTable:
 
     def close_stream(self, listener: str, host: str, port: int) -> list[str]:
         """
-        A TCP or TLS connection is gone: see :func:`without_connection` for what becomes of its bindings.
+        A TCP or TLS connection is gone: see ``way_back.without_connection`` for what becomes of its bindings.
 
         :return: addresses of record that have changed.
         """
@@ -158,7 +158,7 @@ class LocationTable:
             for binding in self.get(aor):
                 if _stream_of(binding) != (listener, host, port):
                     kept.append(binding)
-                elif (left := without_connection(binding)) is not None:
+                elif (left := without_connection(binding, self.proxies)) is not None:
                     kept.append(left)
             self.replace(aor, kept)
         return changed
@@ -193,67 +193,3 @@ def _stream_of(binding: Binding) -> StreamKey | None:
     if binding.proto == "udp" or not binding.received_port:
         return None
     return (binding.local, binding.received_host, binding.received_port)
-
-
-def over_its_flow(binding: Binding) -> bool:
-    """
-    Whether a call goes to where the REGISTER came from, instead of to the address in the Contact or Path.
-
-    So for connections, for flows of RFC 5626, and for a phone that is not where its Contact says: behind NAT,
-    or with a name that only its own network knows. A phone that sends from one port of its address and
-    listens on another is called where it listens.
-    """
-    if not binding.local or not binding.received_host:
-        return False
-    if binding.proto != "udp" or (binding.reg_id and binding.instance_id):
-        return True
-    if binding.path:
-        return False
-    try:
-        uri = SipUri.parse(binding.contact)
-    except BadMessage:
-        return True
-    if not _same_host(uri.host, binding.received_host):
-        return True
-    transport = uri.transport or "udp"
-    return uri.scheme == "sip" and transport == "udp" and (uri.port or 5060) == binding.received_port
-
-
-def _same_host(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    if ":" not in one or ":" not in other:
-        return False
-    try:
-        return ip_address(one) == ip_address(other)
-    except ValueError:
-        return False
-
-
-def without_connection(binding: Binding) -> Binding | None:
-    """
-    What is left of a binding when the connection it was registered over is gone.
-
-    :return: ``None`` when it could only be reached through it: a flow of RFC 5626, a contact with another
-        address than it was sent from (a phone behind NAT). Else the binding without ``received_host``:
-        calls open a connection to its contact or its Path. Over UDP there is no connection to lose.
-    """
-    if binding.proto == "udp" or not binding.received_port:
-        return binding
-    if _needs_its_flow(binding):
-        return None
-    return binding._replace(received_host="", received_port=0, local="")
-
-
-def _needs_its_flow(binding: Binding) -> bool:
-    """Whether nothing but the connection it was registered over leads to this contact."""
-    if binding.path:
-        return False  # the connection is a proxy's
-    if binding.instance_id and binding.reg_id:
-        return True
-    try:
-        uri = SipUri.parse(binding.contact)
-    except BadMessage:
-        return True
-    numeric = ":" in uri.host or uri.host.replace(".", "").isdigit()
-    return numeric and uri.host != binding.received_host

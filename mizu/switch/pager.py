@@ -94,7 +94,7 @@ class Page:
         request = Request("MESSAGE", target.uri, fields + self._fields, self.tx.request.body)
         self._open += 1
         flow = target.flow
-        if flow is not None and flow.alive():
+        if flow is not None:
             board.sender.send(request, self, flow=flow)
         else:
             board.sender.send(request, self, next_hop=target.next_hop)

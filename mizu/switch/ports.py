@@ -15,6 +15,7 @@ from mizu.sip.outgoing import RequestSender
 from mizu.sip.timers import DeadlineHeap, TimerSettings
 from mizu.sip.transactions import ServerTransaction
 from mizu.switch.identity import IdentityRules
+from mizu.switch.way_back import NO_PROXIES, Proxies
 
 if TYPE_CHECKING:
     from mizu.switch.call import Call
@@ -42,13 +43,14 @@ class SwitchSettings:
     routes: int = 16  #: tried by one call
     forks: int = 32  #: contacts rung at a time by one call
     identity: IdentityRules = field(default_factory=IdentityRules)
+    proxies: Proxies = NO_PROXIES  #: whose Path and Record-Route are followed
 
 
 class Target(NamedTuple):
     """One place to send an INVITE to."""
 
     uri: str  #: Request-URI
-    flow: Flow | None = None  #: the flow the contact registered over; ``None``: resolve ``next_hop``
+    flow: Flow | None = None  #: only over this one; ``None``: resolve ``next_hop``
     next_hop: str = ""  #: URI to resolve; empty: topmost of ``path``, else ``uri``
     path: tuple[str, ...] = ()  #: Route values (RFC 3327)
 

@@ -22,12 +22,21 @@ from mizu.sip.grammar import BadMessage
 from mizu.sip.message import Request
 from mizu.sip.transactions import Answer, ServerTransaction
 from mizu.sip.uri import SipUri
-from mizu.switch.location import LocationTable, without_connection
-from mizu.switch.registration import Outcome, RegistrationRefused, RegistrationRules, apply_register
+from mizu.switch.location import LocationTable
+from mizu.switch.registration import (
+    FOREIGN_PATH,
+    Outcome,
+    RegistrationRefused,
+    RegistrationRules,
+    apply_register,
+)
+from mizu.switch.way_back import without_connection
 
 #: Seconds after which a phone of RFC 5626 sends its keepalive, told in ``Flow-Timer``.
 FLOW_TIMER_S = 120
 LOAD_SLICE = 1000
+#: Seconds between two lines in the log about a Path that was refused.
+PATH_LOG_S = 60.0
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -84,6 +93,7 @@ class Registrar:
         self._tag_number = count()
         self._date_second = 0
         self._date = ""
+        self._told_of_path_s = 0.0  # when to tell next of a Path that was refused
         self.answers: dict[int, int] = {}  #: answers by status, for metrics
 
     # ------------------------------------------------------------ requests
@@ -102,7 +112,7 @@ class Registrar:
             if decision is not None:
                 return self._decided(request, flow, decision)
         except MizuError as error:
-            return self._refusal(error)
+            return self._refusal(error, request, flow)
         except Exception:
             return self._failure(None)
         self._undecided = request
@@ -125,7 +135,7 @@ class Registrar:
         try:
             answer = self._decided(tx.request, tx.flow, decision)
         except MizuError as error:
-            answer = self._refusal(error)
+            answer = self._refusal(error, tx.request, tx.flow)
         self._send(tx, answer)
 
     def _send(self, tx: ServerTransaction, answer: Answer) -> None:
@@ -170,6 +180,7 @@ class Registrar:
             settings=self.rules,
             now_s=now_s,
             is_self=self._is_self,
+            proxies=self._locations.proxies,
         )
         if outcome.changed:
             self._locations.replace(aor, outcome.bindings)
@@ -213,7 +224,7 @@ class Registrar:
         """
         stored: dict[str, list[Binding]] = {}
         for kept in await self._store.load():
-            binding = without_connection(kept)  # no connection outlives the process
+            binding = without_connection(kept, self._locations.proxies)  # no connection outlives the process
             if binding is not None:
                 stored.setdefault(binding.aor, []).append(binding)
         now_s = self._clock.wall_s()
@@ -276,8 +287,24 @@ class Registrar:
         host = uri.host.lower()
         return host in self._domains or host == flow.local[0]
 
-    def _refusal(self, error: MizuError) -> Answer:
+    def _tell_of_path(self, request: Request, flow: Flow) -> None:
+        """For the operator of a proxy that was forgotten; not more often than he reads it."""
+        now_s = self._clock.mono_s()
+        if now_s < self._told_of_path_s:
+            return
+        self._told_of_path_s = now_s + PATH_LOG_S
+        self.log.warn(
+            "REGISTER of {user!r} from {host} refused: its Path {path!r} names another address. If {host} is "
+            "a proxy of yours, add it to path_from of [registrar]",
+            user=request.to.uri.user[:64],
+            host=flow.remote[0],
+            path=", ".join(request.values("path"))[:256],
+        )
+
+    def _refusal(self, error: MizuError, request: Request, flow: Flow) -> Answer:
         if isinstance(error, RegistrationRefused):
+            if error.code == FOREIGN_PATH:
+                self._tell_of_path(request, flow)
             return self._answer(error.sip_status, error.reason or None, error.fields)
         if isinstance(error, BadMessage):
             return self._answer(error.sip_status, str(error) or None)

@@ -15,6 +15,7 @@ from mizu.sip.grammar import BadMessage, unquote
 from mizu.sip.headers import NameAddr
 from mizu.sip.message import Request
 from mizu.sip.uri import SipUri, parse_uri
+from mizu.switch.way_back import NO_PROXIES, Proxies, path_leads_back, port_of
 
 # What one binding may take of memory. Real values are far below.
 CONTACT_CHARS = 1024
@@ -26,6 +27,8 @@ PATH_CHARS = 2048
 #: 423 is only for intervals below this (RFC 3261 10.3 step 7).
 ONE_HOUR_S = 3600
 _REG_ID_MAX = 2**31 - 1
+#: Code of the refusal of a Path that leads to others than its sender.
+FOREIGN_PATH = "foreign_path"
 _REFRESH_PARAMS = frozenset({"expires"})
 
 
@@ -111,6 +114,7 @@ def apply_register(
     settings: RegistrationRules,
     now_s: float,
     is_self: Callable[[str, int], bool],
+    proxies: Proxies = NO_PROXIES,
 ) -> Outcome:
     """
     The bindings of ``account`` after this REGISTER.
@@ -118,6 +122,7 @@ def apply_register(
     :param old: its bindings before; expired ones are dropped.
     :param now_s: wall time, seconds since the epoch.
     :param is_self: whether a host and port are one of our own listeners; the one it came to is known.
+    :param proxies: whose Path is followed wherever it leads.
     :raise RegistrationRefused: all or nothing: the bindings stay as they were.
     :raise BadMessage: a header cannot be read.
     """
@@ -135,9 +140,11 @@ def apply_register(
     limit = account.max_contacts or settings.contacts_max
     if len(contacts) > 2 * limit:  # before any of them costs work
         raise _too_many()
-    update = _Update(request, flow, account, live, settings=settings, now_s=now_s)
+    path = _path(request, flow, proxies)
+    local = flow.local
+    update = _Update(request, flow, account, live, path, settings=settings, now_s=now_s)
     for contact in contacts:
-        update.apply(contact, is_self)
+        update.apply(contact, lambda host, port: (host, port) == local or is_self(host, port))
     if len(update.live) > limit and len(update.live) > len(live):
         raise _too_many()
     outbound = update.wants_outbound and any(binding.reg_id for binding in update.made)
@@ -227,6 +234,7 @@ class _Update:
         flow: Flow,
         account: Account,
         live: Sequence[Binding],
+        path: tuple[str, ...],
         *,
         settings: RegistrationRules,
         now_s: float,
@@ -243,7 +251,7 @@ class _Update:
             raise RegistrationRefused(400, "call_id_too_long", "Call-ID Too Long")
         self.cseq = request.cseq.number
         self.user_agent = intern((request.get("user-agent") or "")[:USER_AGENT_CHARS])
-        self.path = _path(request)
+        self.path = path
         self.wants_outbound = self._outbound()
 
     def apply(self, contact: NameAddr, is_self: Callable[[str, int], bool]) -> None:
@@ -253,8 +261,9 @@ class _Update:
         at = self._find(contact, instance_id, reg_id)
         before = self.live[at] if at is not None else None
         if before is None or before.contact != contact.uri_text:
-            local = self.flow.local
-            check_contact(contact, lambda host, port: (host, port) == local or is_self(host, port))
+            check_contact(contact, is_self)
+            if self.path and is_self_uri(NameAddr.parse(self.path[0]).uri, is_self):
+                raise RegistrationRefused(400, "path_is_us", "Path Is This Server")
         if before is not None and before.call_id == self.call_id and self.cseq <= before.cseq:
             earlier = [one for one in self.made if one is not before]
             if len(earlier) == len(self.made):
@@ -356,8 +365,13 @@ def check_contact(contact: NameAddr, is_self: Callable[[str, int], bool]) -> Non
     uri = contact.uri
     if not isinstance(uri, SipUri):
         raise RegistrationRefused(400, "contact_scheme", "Contact Is Not A SIP URI")
-    if is_self(uri.host.lower(), uri.port or (5061 if uri.scheme == "sips" else 5060)):
+    if is_self_uri(uri, is_self):
         raise RegistrationRefused(400, "contact_is_us", "Contact Is This Server")
+
+
+def is_self_uri(uri: object, is_self: Callable[[str, int], bool]) -> bool:
+    """Does the URI name one of our own listeners?"""
+    return isinstance(uri, SipUri) and is_self(uri.host.lower(), port_of(uri))
 
 
 def _instance(contact: NameAddr) -> tuple[str, int]:
@@ -374,8 +388,13 @@ def _instance(contact: NameAddr) -> tuple[str, int]:
     return instance_id, reg_id
 
 
-def _path(request: Request) -> tuple[str, ...]:
-    """The Path values (RFC 3327), each one a loose-routing SIP URI."""
+def _path(request: Request, flow: Flow, proxies: Proxies) -> tuple[str, ...]:
+    """
+    The Path values (RFC 3327), each one a loose-routing SIP URI.
+
+    :raise RegistrationRefused: 403: they name another address than the REGISTER came from, so that calls
+        would go to whatever host a user likes.
+    """
     if request.get("path") is None:
         return ()
     values = request.values("path")
@@ -385,6 +404,8 @@ def _path(request: Request) -> tuple[str, ...]:
         uri = NameAddr.parse(value).uri
         if not isinstance(uri, SipUri) or "lr" not in uri.params:
             raise RegistrationRefused(400, "bad_path", "Path Is Not A Loose Route")
+    if not path_leads_back(values, flow.remote[0], proxies):
+        raise RegistrationRefused(403, FOREIGN_PATH, "Path Of Another Address")
     return tuple([intern(value) for value in values])
 
 

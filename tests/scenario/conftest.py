@@ -8,7 +8,7 @@ import pytest
 
 from mizu.auth.request import Authorizer
 from mizu.auth.store_backend import StoreBackend
-from mizu.config import CallConfig, Config, LimitsConfig, SipConfig
+from mizu.config import CallConfig, Config, LimitsConfig, RegistrarConfig, SipConfig
 from mizu.interfaces import IRouter
 from mizu.model import Account, Cdr
 from mizu.observe import Metrics
@@ -22,6 +22,7 @@ from mizu.switch.core import SipCore
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
 from mizu.switch.registration import RegistrationRules
+from mizu.switch.way_back import Proxies
 from mizu.testing import FakeResolver, FakeWire, PeerCall, SipPeer
 from mizu.testing.auth import FakeAccountStore, result_now
 from mizu.testing.stores import MemoryCallStore, MemoryLocationStore
@@ -39,6 +40,7 @@ class World:
         routers: Sequence[tuple[str, IRouter]] | None = None,
         call: dict[str, Any] | None = None,
         limits: dict[str, Any] | None = None,
+        registrar: dict[str, Any] | None = None,
         domains: Sequence[str] = (),
         hosts: dict[str, Any] | None = None,
     ) -> None:
@@ -48,10 +50,11 @@ class World:
             sip=SipConfig(domains=list(domains)),
             call=CallConfig(**(call or {})),
             limits=LimitsConfig(**(limits or {})),
+            registrar=RegistrarConfig(**(registrar or {})),
         )
         self.accounts = FakeAccountStore(realm="mizu")
         self.cdrs = MemoryCallStore()
-        self.locations = LocationTable(10_000)
+        self.locations = LocationTable(10_000, Proxies(self.config.registrar.path_from))
         self.authorizer = Authorizer(
             [("accounts", StoreBackend(self.accounts))],
             realm="mizu",

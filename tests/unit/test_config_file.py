@@ -124,6 +124,17 @@ def test_the_same_listener_twice(problems, good):
     assert good("", listen=["udp:127.0.0.1:0", "udp:127.0.0.1:0"]).sip.listen == ["udp:127.0.0.1:0"] * 2
 
 
+def test_a_proxy_that_cannot_be(problems, good):
+    """Addresses without ports; a name would be whoever answers for it."""
+    assert good('[registrar]\npath_from = ["192.0.2.1", "2001:db8::/48"]').registrar.path_from == [
+        "192.0.2.1",
+        "2001:db8::/48",
+    ]
+    told = problems('[registrar]\npath_from = ["edge.example", "192.0.2.1:5060"]')
+    assert told[0].startswith("mizu.toml: registrar.path_from: want an address, a network")
+    assert told[1:] == ["mizu.toml: registrar.path_from: '192.0.2.1:5060': without a port"]
+
+
 def test_no_listener(problems):
     """A server nobody can reach is a mistake."""
     assert problems("[sip]\nlisten = []")[0].startswith(

@@ -1,11 +1,15 @@
 """By which of our addresses a peer reaches us."""
 
+import re
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from mizu.sip.locate import numeric_host
+
 CACHED_MAX = 4096
 CACHED_S = 30.0
+_old_spelling = re.compile(r"(?:0x)?[0-9a-f]+(?:\.(?:0x)?[0-9a-f]+){0,3}").fullmatch
 
 
 def family_of(host: str) -> int:
@@ -25,6 +29,24 @@ def plain_host(host: str) -> str:
     address = ip_address(host.strip("[]"))
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)
+
+
+def meant_address(host: str) -> str:
+    """
+    The address that a host written by somebody else stands for without a question to anybody: in the old
+    spellings too that system calls understand (``127.1``, ``0x7f000001``), and for ``localhost``. ``""``:
+    it is a name.
+    """
+    host = host.strip("[]").lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
+        return "127.0.0.1"
+    address = numeric_host(host)
+    if address or not _old_spelling(host):
+        return address
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return ""
 
 
 class LocalAddresses:

@@ -13,7 +13,14 @@ from mizu.config import LimitsConfig, SipConfig
 from mizu.errors import ConfigError
 from mizu.sip.flow import Flow, Hop
 from mizu.sip.transport.connections import Connections, StreamListener
-from mizu.sip.transport.reach import CACHED_MAX, CACHED_S, LocalAddresses, family_of, plain_host
+from mizu.sip.transport.reach import (
+    CACHED_MAX,
+    CACHED_S,
+    LocalAddresses,
+    family_of,
+    meant_address,
+    plain_host,
+)
 from mizu.sip.transport.report import TransportReport
 from mizu.sip.transport.sink import Guard, MessageSink, Trace
 from mizu.sip.transport.tls import Certificates, load, self_signed
@@ -24,6 +31,7 @@ __all__ = ["CannotListen", "ListenerInfo", "TransportTable", "parse_listener"]
 
 PROTOS = ("udp", "tcp", "tls")
 ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+LOOPBACK = ("127.0.0.1", "::1")
 
 #: At shutdown connections have so long to send what is left, seconds.
 CLOSE_S = 2.0
@@ -161,6 +169,20 @@ class TransportTable:
         return [ListenerInfo("udp", udp.host, udp.port, spec) for udp, spec in self._udp] + [
             ListenerInfo(one.proto, one.host, one.port, spec) for one, spec in self._streams
         ]
+
+    def listens_at(self, host: str, port: int) -> bool:
+        """
+        Is that one of our listeners, in whatever spelling of its address? Names are not looked up, but for
+        ``localhost``.
+        """
+        bound = [one.host for one in self.listeners if one.port == port]
+        address = meant_address(host) if bound else ""
+        if not address:
+            return False
+        if address in ANY or address in bound:  # who sends to no address in particular sends to himself
+            return True
+        everywhere = any(one in ANY for one in bound)
+        return everywhere and (address in LOOPBACK or self._addresses.towards(address) == address)
 
     def reaches(self) -> frozenset[tuple[str, int]]:
         """(protocol, IP version 4 or 6) of every kind of listener there is."""

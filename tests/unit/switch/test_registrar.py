@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from twisted.logger import formatEvent, globalLogPublisher
 
 from mizu.auth.request import Authorizer
 from mizu.auth.store_backend import StoreBackend
@@ -14,6 +15,7 @@ from mizu.sip.message import Request, Response
 from mizu.switch.location import LocationTable
 from mizu.switch.registrar import Registrar
 from mizu.switch.registration import RegistrationRules
+from mizu.switch.way_back import Proxies
 from mizu.testing import FakeClock
 from mizu.testing.auth import FakeAccountStore, result_now
 from mizu.testing.stores import MemoryLocationStore
@@ -61,7 +63,7 @@ class Office:
         self.clock = FakeClock()
         self.accounts = FakeAccountStore("alice", "bob", "+36 1 234".replace(" ", ""))
         self.store = MemoryLocationStore(self.clock)
-        self.locations = LocationTable(options.pop("limit", 100))
+        self.locations = LocationTable(options.pop("limit", 100), Proxies(options.pop("proxies", ())))
         self.changes: list[tuple[str, bool]] = []
         self.failures: list[tuple[str, str]] = []
         self.authorizer = Authorizer(
@@ -492,11 +494,68 @@ def test_a_foreign_domain_is_not_served() -> None:
 
 def test_path_is_stored_and_echoed(office: Office) -> None:
     """RFC 3327: calls go back through the proxies that the REGISTER passed."""
-    path = "<sip:edge2.example;lr>, <sip:edge1.example;lr;ob>"
+    path = "<sip:192.0.2.1;lr>, <sip:192.0.2.1:5070;lr;ob>"
     answer = office.register(PHONE, Path=path, Supported="path")
     assert answer.get("path") == path
     assert answer.get("supported") == "path, outbound"
-    assert office.bindings()[0].path == ("<sip:edge2.example;lr>", "<sip:edge1.example;lr;ob>")
+    assert office.bindings()[0].path == ("<sip:192.0.2.1;lr>", "<sip:192.0.2.1:5070;lr;ob>")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "<sip:203.0.113.77;lr>",
+        "<sip:edge.example;lr>",
+        "<sip:192.0.2.1;lr>, <sip:203.0.113.77;lr>",
+        "<sip:203.0.113.77;lr>, <sip:192.0.2.1;lr>",
+        '"192.0.2.1" <sip:192.0.2.1@203.0.113.77;lr>',
+        "<sip:192.0.2.1.example;lr>",
+    ],
+)
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_a_path_of_another_address_is_refused(
+    office: Office, clean_reactor: list[Any], path: str, proto: str
+) -> None:
+    """403, and the log tells the operator of a proxy what to set. A user could name a carrier as his."""
+    lines: list[str] = []
+    observer = lambda event: lines.append(formatEvent(event))  # noqa: E731
+    globalLogPublisher.addObserver(observer)
+    try:
+        for _ in range(3):
+            answer = office.register(PHONE, Path=path, flow=PhoneFlow(proto=proto))
+            assert (answer.status, answer.reason) == (403, "Path Of Another Address")
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert len(office.locations) == 0
+    (line,) = lines
+    assert "from 192.0.2.1 refused" in line
+    assert "path_from of [registrar]" in line
+    assert office.register("<sip:alice@192.0.2.1:5070>").status == 200
+
+
+def test_the_path_of_a_proxy_that_is_named_is_followed() -> None:
+    """``[registrar] path_from``: over TCP and with names as well; a phone keeps its own address."""
+    office = Office(proxies=["198.51.100.0/24", "2001:db8::/64"])
+    path = "<sip:edge2.example;lr>, <sip:10.0.0.1;transport=tcp;lr>"
+    for host, proto in (("198.51.100.9", "udp"), ("198.51.100.9", "tcp"), ("2001:db8::9", "udp")):
+        assert office.register(PHONE, Path=path, flow=PhoneFlow(host, 40000, proto)).status == 200
+    assert office.register(PHONE, Path=path).status == 403
+    assert office.register(PHONE, Path="<sip:192.0.2.1;lr>").status == 200
+
+
+def test_a_path_over_ipv6_and_in_other_spellings(office: Office) -> None:
+    """Addresses are compared, not texts; ports and protocols are the proxy's business."""
+    six = PhoneFlow("2001:db8::9", 40000, "tcp")
+    assert office.register(PHONE, Path="<sip:[2001:DB8:0::9]:5060;transport=tcp;lr>", flow=six).status == 200
+    assert office.register(PHONE, Path="<sip:[::ffff:192.0.2.1]:5090;lr>").status == 200
+    assert office.register(PHONE, Path="<sip:[2001:db8::9];lr>").status == 403
+
+
+def test_a_path_of_the_server_itself_is_refused() -> None:
+    """400, as a contact is."""
+    office = Office(is_self=lambda host, port: (host, port) == ("192.0.2.1", 5060))
+    assert office.register(PHONE, Path="<sip:192.0.2.1;lr>").status == 400
+    assert office.register(PHONE, Path="<sip:192.0.2.1:5080;lr>").status == 200
 
 
 @pytest.mark.parametrize("path", ["<sip:edge.example>", "<tel:+361>", "nonsense", "<sip:edge.example;lr"])
@@ -546,7 +605,7 @@ def test_a_first_hop_without_outbound_is_told(office: Office) -> None:
     request = office.request(outbound(1), Supported="outbound")
     request.prepend("Via", "SIP/2.0/UDP edge.example;branch=z9hG4bKy")
     assert office.send(request).status == 439
-    request = office.request(outbound(1), Supported="outbound", Path="<sip:edge.example;lr;ob>")
+    request = office.request(outbound(1), Supported="outbound", Path="<sip:192.0.2.1;lr;ob>")
     request.prepend("Via", "SIP/2.0/UDP edge.example;branch=z9hG4bKz")
     assert office.send(request).status == 200
 

@@ -5,8 +5,8 @@ from twisted.internet.task import Clock
 
 from mizu.config import LimitsConfig, SipConfig
 from mizu.errors import ConfigError
-from mizu.sip.transport.reach import CACHED_MAX, LocalAddresses, family_of, plain_host
-from mizu.sip.transport.table import TransportTable, parse_listener
+from mizu.sip.transport.reach import CACHED_MAX, LocalAddresses, family_of, meant_address, plain_host
+from mizu.sip.transport.table import ListenerInfo, TransportTable, parse_listener
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,59 @@ def test_addresses_have_one_spelling():
         0,
         0,
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.1", "127.0.0.1"),
+        ("0x7f000001", "127.0.0.1"),
+        ("0x7F.0.0.1", "127.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("127.0.0.1.", "127.0.0.1"),
+        ("[::FFFF:127.0.0.1]", "127.0.0.1"),
+        ("::ffff:7f00:1", "127.0.0.1"),
+        ("LocalHost", "127.0.0.1"),
+        ("phone.localhost.", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("0", "0.0.0.0"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("mizu.test", ""),
+        ("face.b00c", ""),
+        ("1.2.3.4.5", ""),
+        ("256.256.256.256", ""),
+        ("", ""),
+    ],
+)
+def test_what_address_somebody_means(host, address):
+    """All spellings that system calls take for an address; nobody is asked for names."""
+    assert meant_address(host) == address
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "ours"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "::ffff:127.0.0.1", True),
+        ("127.0.0.1", "127.1", True),
+        ("127.0.0.1", "localhost", True),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("127.0.0.1", "[::]", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "198.51.100.7", False),
+        ("127.0.0.1", "mizu.test", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("0.0.0.0", "::ffff:198.51.100.7", True),
+        ("0.0.0.0", "198.51.100.8", False),
+        ("0.0.0.0", "::1", True),
+    ],
+)
+def test_a_listener_of_ours_is_known_in_every_spelling(table, monkeypatch, bound, host, ours):
+    """A contact there would be a loop. The machine's address is 198.51.100.7."""
+    monkeypatch.setattr(TransportTable, "listeners", [ListenerInfo("udp", bound, 5660, f"udp:{bound}:5660")])
+    assert table.listens_at(host, 5660) is ours
+    assert not table.listens_at(host, 5661)
 
 
 def test_our_address_is_asked_for_once_in_a_while(clock):
