@@ -340,8 +340,10 @@ class Authorizer:
         """
         The credentials and what their nonce is; kept until the next request, because two steps ask.
 
-        A nonce that was sent to another address counts as stale: over UDP it does not show that this one is
-        real. A phone that moved answers the new challenge by itself.
+        A nonce that was sent to another address counts as stale, over a connection too: over UDP it does not
+        show that this one is real, and who has read credentials on their way shall not use them first. One of
+        another node, or of a key that was lost, is stale as well. A phone that moved, or was moved, answers
+        the new challenge by itself.
         """
         before, credentials, nonce_is = self._newest
         if before is not request:
@@ -349,7 +351,8 @@ class Authorizer:
             if credentials is not None:
                 signer, nonce = self._signer, credentials.nonce
                 nonce_is = signer.check(nonce, self._clock.wall_s())
-                if nonce_is == "good" and not flow.reliable and not signer.issued_to(nonce, flow.remote[0]):
+                elsewhere = nonce_is == "good" and not signer.issued_to(nonce, flow.remote[0])
+                if elsewhere or (nonce_is == "bad" and signer.may_be_anothers(nonce)):
                     nonce_is = "stale"
             self._newest = (request, credentials, nonce_is)
         return credentials, nonce_is

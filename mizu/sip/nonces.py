@@ -96,6 +96,11 @@ class NonceSigner:
         """
         return nonce[_STAMP_CHARS:_SOURCE_END] == self._source_tag(source)
 
+    @staticmethod
+    def may_be_anothers(nonce: str) -> bool:
+        """Does a nonce that :meth:`check` finds bad look like one of a node that has another key?"""
+        return len(nonce) == _NONCE_CHARS and _HEX.issuperset(nonce)
+
     def _sign(self, stamp: str) -> str:
         signature = self._signature.copy()
         signature.update(stamp.encode())

@@ -25,6 +25,8 @@ from mizu.store.accounts import PostgresAccountStore
 from mizu.testing import FakeClock
 from mizu.testing.auth import FakeAccountStore, FakeAuthBackend, MemoryAuthRules, all_ha1, result_now
 
+_CREDENTIALS = {"REGISTER": "Authorization", "INVITE": "Proxy_Authorization"}
+
 
 class PhoneFlow:
     """Where a request comes from."""
@@ -269,6 +271,37 @@ def test_C4_a_captured_answer_cannot_be_used_again(at: Setting) -> None:
         assert isinstance(decision, Challenge)
         assert decision.stale
     assert at.failures == [("alice", "replay")]
+
+
+@pytest.mark.parametrize("proto", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
+def test_C4_a_captured_answer_is_of_no_use_elsewhere_before_it_is_used(
+    at: Setting, method: str, proto: str
+) -> None:
+    """Over a connection neither: who reads what a phone sends shall not be faster than the phone."""
+    value = at.credentials(at.challenge(method), method)
+    request = at.request(method, **{_CREDENTIALS[method]: value})
+    thief = PhoneFlow("198.51.100.7", 6000)
+    thief.proto, thief.reliable = proto, proto != "udp"
+    assert isinstance(at.authorizer.first_answer(request, thief), Challenge)
+    decision = at.decide(request, thief)
+    assert isinstance(decision, Challenge)
+    assert decision.stale
+    assert isinstance(at.decide(at.request(method, **{_CREDENTIALS[method]: value})), Accepted)
+    assert at.failures == []
+
+
+def test_a_phone_that_comes_from_another_node_is_told_that_its_nonce_is_old(at: Setting) -> None:
+    """Each node has a key of its own; without ``stale`` a phone would take its password for wrong."""
+    foreign = NonceSigner(b"other key of 32 bytes...........", 300)
+    nonce = foreign.make(at.clock.wall_s(), at.flow.remote[0])
+    value = at.credentials(f'Digest realm="mizu", nonce="{nonce}", qop="auth"')
+    decision = at.authorizer.first_answer(at.request(Authorization=value), at.flow)
+    assert isinstance(decision, Challenge)
+    assert decision.stale
+    assert at.failures == []
+    again = at.credentials(decision.fields[0][1])
+    assert isinstance(at.decide(at.request(Authorization=again)), Accepted)
 
 
 def test_C4_the_next_nonce_count_is_a_new_answer(at: Setting) -> None:
