@@ -14,18 +14,17 @@ _STATE = """CASE WHEN c.end_at IS NOT NULL THEN 'ended' WHEN c.answer_at IS NOT 
  THEN 'answered' ELSE 'setup' END"""
 _REST = """c.setup_at, c.ring_at, c.answer_at, c.end_at, c.setup_s, c.talk_s, c.sip_status, c.sip_reason,
  c.ended_by, c.cause"""
-_PARTIES = (
-    "LEFT JOIN account a ON a.id = c.caller_account_id LEFT JOIN account b ON b.id = c.callee_account_id"
-)
+_NAME = "(SELECT username FROM account_ever e WHERE e.id = c.{}_account_id)"
 _BEFORE = "(c.setup_at, c.call_id) < (%(setup_at)s, %(call_id)s)"
 _NEWEST = "ORDER BY c.setup_at DESC, c.call_id DESC LIMIT %(limit)s"
 
 _START = """SELECT setup_at, call_id FROM call WHERE call_id = %(before)s
- AND (account_within(caller_account_id, %(scope)s) OR account_within(callee_account_id, %(scope)s))"""
+ AND (account_within_ever(caller_account_id, %(scope)s)
+ OR account_within_ever(callee_account_id, %(scope)s))"""
 
 #: Each account's newest calls come from its own index, so that what it costs grows with the accounts and the
 #: length of the page, never with the calls there are. Of the other party an operator sees the number alone.
-_WITHIN = f"""WITH mine AS MATERIALIZED (SELECT id FROM account_subtree(%(scope)s)), found AS (
+_WITHIN = f"""WITH mine AS MATERIALIZED (SELECT id FROM account_subtree_ever(%(scope)s)), found AS (
  (SELECT c.setup_at, c.call_id FROM mine CROSS JOIN LATERAL (SELECT setup_at, call_id FROM call c
   WHERE c.caller_account_id = mine.id {{before}} {_NEWEST}) c)
  UNION
@@ -34,13 +33,14 @@ _WITHIN = f"""WITH mine AS MATERIALIZED (SELECT id FROM account_subtree(%(scope)
 ), page AS MATERIALIZED (SELECT c.call_id FROM found c {_NEWEST}), shown AS (
  SELECT c.*, c.caller_account_id IN (SELECT id FROM mine) AS calls,
   c.callee_account_id IN (SELECT id FROM mine) AS called FROM page JOIN call c USING (call_id))
-SELECT c.call_id, {_STATE}, CASE WHEN calls THEN a.username ELSE '' END, c.caller_number, c.called_number,
- CASE WHEN called THEN b.username ELSE '' END, CASE WHEN called THEN c.route ELSE '' END,
+SELECT c.call_id, {_STATE}, CASE WHEN calls THEN {_NAME.format("caller")} ELSE '' END, c.caller_number,
+ c.called_number, CASE WHEN called THEN {_NAME.format("callee")} ELSE '' END,
+ CASE WHEN called THEN c.route ELSE '' END,
  CASE WHEN calls THEN c.caller_sip_call_id ELSE '' END,
  CASE WHEN called THEN c.callee_sip_call_id ELSE '' END,
  CASE WHEN calls THEN c.caller_address ELSE '' END,
  CASE WHEN called THEN c.callee_address ELSE '' END, {_REST}
-FROM shown c {_PARTIES} ORDER BY c.setup_at DESC, c.call_id DESC"""
+FROM shown c ORDER BY c.setup_at DESC, c.call_id DESC"""
 
 
 class CallHistory:
@@ -54,7 +54,8 @@ class CallHistory:
         The newest calls.
 
         :param before: a call id to go on from; none of a call that is not there, or not to be seen: nothing.
-        :param scope: ``Operator.scope_account_id``: only calls from or to accounts in it, by the tree of now.
+        :param scope: ``Operator.scope_account_id``: only calls from or to accounts in it, by the tree of now;
+            those that were deleted are where they were then.
         """
         if scope is None:
             query = recent(limit, before)

@@ -53,13 +53,13 @@ SELECT refused, account_id FROM channel_take($1, $2, $3, $4)""",
 )
 
 _RECENT = """SELECT c.call_id, CASE WHEN c.end_at IS NOT NULL THEN 'ended' WHEN c.answer_at IS NOT NULL
- THEN 'answered' ELSE 'setup' END, coalesce(a.username, '#' || c.caller_account_id, ''), c.caller_number,
- c.called_number, coalesce(b.username, '#' || c.callee_account_id, ''), c.route, c.caller_sip_call_id,
+ THEN 'answered' ELSE 'setup' END, coalesce((SELECT username FROM account_ever e
+ WHERE e.id = c.caller_account_id), '#' || c.caller_account_id, ''), c.caller_number, c.called_number,
+ coalesce((SELECT username FROM account_ever e WHERE e.id = c.callee_account_id),
+ '#' || c.callee_account_id, ''), c.route, c.caller_sip_call_id,
  c.callee_sip_call_id, c.caller_address, c.callee_address, c.setup_at, c.ring_at, c.answer_at, c.end_at,
  c.setup_s, c.talk_s, c.sip_status, c.sip_reason, c.ended_by, c.cause
-FROM call c LEFT JOIN account a ON a.id = c.caller_account_id
- LEFT JOIN account b ON b.id = c.callee_account_id
-{where} ORDER BY c.setup_at DESC, c.call_id DESC LIMIT %(limit)s"""
+FROM call c {where} ORDER BY c.setup_at DESC, c.call_id DESC LIMIT %(limit)s"""
 _BEFORE = "WHERE (c.setup_at, c.call_id) < (SELECT setup_at, call_id FROM call WHERE call_id = %(before)s)"
 
 #: Some calls of nodes hold no channels any more; again until it gives no row. Few at a time: the count of an

@@ -45,8 +45,9 @@ async def names_not_to_give(
 ) -> dict[str, Forbidden]:
     """
     Those of these usernames that the operator may give to no account, with the reason: calls to a number go
-    to the account that is called so, whoever else they are meant for. Limited to some accounts, they give short
-    ones (options ``resellernumbermin``, ``resellernumbermax``), and what the table of numbers has for them.
+    to the account that is called so, whoever else they are meant for. Limited to some accounts, they give
+    short ones (options ``resellernumbermin``, ``resellernumbermax``), and what the table of numbers has for
+    them.
     """
     numbers = {name: found[1] for name in usernames if (found := _DIALLED.match(name))}
     if scope is None or not numbers:

@@ -19,8 +19,11 @@ _USE_NOTED_S = 60  # a token's last use is noted once in so many seconds
 _STAFF = (AccountType.SUPPORT, AccountType.ADMIN)
 
 #: A token counts while its account is enabled with everything above it, and has not left the token's scope;
-#: one without scope, while its account is staff of the whole server.
-_FIND = f"""SELECT t.id, a.username, least(t.rights, a.rights), t.scope_account_id,
+#: one without scope, while its account is staff of the whole server. Who is staff no more reaches only
+#: themselves.
+_FIND = f"""SELECT t.id, a.username, least(t.rights, a.rights),
+ CASE WHEN t.scope_account_id IS NULL OR a.type IN ({_STAFF[0]:d}, {_STAFF[1]:d}) THEN t.scope_account_id
+ ELSE a.id END,
  coalesce(t.used_at < now() - interval '{_USE_NOTED_S} s', true) OR t.used_from <> %(source)s
  FROM operator_token t JOIN account a ON a.id = t.account_id
  WHERE t.token_sha256 = %(sha256)s AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())

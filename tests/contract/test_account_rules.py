@@ -1,5 +1,6 @@
 """Rules for accounts that the database keeps by itself, and every way to it with the same words."""
 
+import re
 import shlex
 from dataclasses import replace
 
@@ -295,8 +296,9 @@ async def test_a_number_of_the_table_is_that_of_the_account_called_so(console):
 
 async def test_resellers_give_short_numbers_and_their_own_as_usernames(console, database_url):
     """
-    By command and template (files: ``test_import_tenants``). What may be dialled to reach somebody else is not
-    theirs to give: emergency numbers, long ones, numbers of the table that are others'. The administrator sets how long they may be.
+    By command and template; files: ``test_import_tenants``. What may be dialled to reach somebody else is not
+    theirs to give: emergency numbers, long ones, numbers of the table that are others'. The administrator
+    sets how long they may be.
     """
     await console("adduser", "mine", "type=reseller")
     await console("numbers", "add", "3615550100", "--holder", "mine")
@@ -489,6 +491,22 @@ def test_a_database_of_before_is_brought_up_to_date(database_url):
     told = rows(database_url, "SELECT phone_number FROM account ORDER BY id")
     assert [number for (number,) in told] == ["3610", "3611", "3612", "+3613", "3613"]
     direct(database_url, "UPDATE account SET max_channels = 1, phone_number = phone_number WHERE id = 3")
+
+
+async def test_accounts_deleted_before_are_known_from_the_audit_list(console, database_url):
+    """Their calls get names and owners when the database is changed, as if it had been so from the start."""
+    await console("adduser", "shop", "type=reseller")
+    await console("adduser", "branch", "type=reseller", "parent_id=shop")
+    await console("adduser", "phone", "parent_id=branch", "max_channels=3")
+    for name in ("phone", "branch"):
+        await console("deluser", name)
+    sql = "SELECT id, username, parent_id, type FROM deleted_account ORDER BY id"
+    kept = rows(database_url, sql)
+    assert [row[1:3] for row in kept] == [("branch", 1), ("phone", 2)]
+    text = next(text for number, _, text in migrations() if number == 16)
+    [old] = re.findall(r"^INSERT INTO deleted_account .*?;", text, re.DOTALL | re.MULTILINE)
+    direct(database_url, f"DELETE FROM deleted_account; {old}")
+    assert rows(database_url, sql) == kept
 
 
 # ------------------------------------------------------------------ names in lists, kinds of accounts

@@ -1,7 +1,9 @@
 """Call records for operators: staff see all, a reseller exactly what his accounts called or answered."""
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import pytest_twisted
@@ -9,6 +11,7 @@ import pytest_twisted
 from mizu.model import CallAnswered, CallOpened
 from mizu.store.call_history import _WITHIN
 
+ROOT = Path(__file__).parents[2]
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _ADD = "INSERT INTO account (username, parent_id) VALUES (%s, %s) RETURNING id"
 
@@ -130,6 +133,50 @@ async def test_a_moved_account_takes_its_calls_along(books):
     await books.store.records.change("shop1", {"parent_id": "rival"}, None)
     assert set(await books.seen("shop")) == {"own", "inside", "in"}
     assert "out" in await books.seen("rival")
+
+
+@pytest.mark.parametrize("gone", [("shop1",), ("branch1", "branch"), ("shop1", "branch1", "branch")])
+async def test_calls_of_deleted_accounts_stay_with_who_was_above(books, gone):
+    """Nobody hides calls from the reseller above by deleting accounts, a whole branch of them neither."""
+    before = {scope: await books.seen(scope) for scope in ("shop", "top", "rival", None)}
+    found = {one.call_id: one for one in await books.store.call_history.recent(100, "", books.ids["top"])}
+    for name in gone:
+        await books.store.records.delete(name, None)
+    assert {scope: await books.seen(scope) for scope in before} == before
+    assert found == {
+        one.call_id: one for one in await books.store.call_history.recent(100, "", books.ids["top"])
+    }
+    page = await books.store.call_history.recent(3, "", books.ids["shop"])
+    rest = await books.seen("shop", before=page[-1].call_id)
+    assert [books.calls[one.call_id] for one in page] + rest == before["shop"]
+
+
+async def test_a_new_account_of_an_old_name_has_none_of_the_calls(books):
+    """The name of the one that called is shown, to who was above it; the new one has its own calls."""
+    await books.store.records.delete("rival1", None)
+    await books.account("rival1", "shop")
+    assert set(await books.seen("shop")) == {"from rival", "to rival", "own", "inside", "in", "out"}
+    assert set(await books.seen("rival")) == {"rival's", "from rival", "to rival"}
+    staff = {books.calls[one.call_id]: one for one in await books.store.call_history.recent(9, "", None)}
+    assert staff["rival's"].caller == "rival1"
+
+
+async def test_what_is_remembered_of_deleted_accounts_can_be_pruned(books):
+    """As docs/operate.rst says: a row can go when no call names it, nor a row that may not go."""
+    for name in ("branch1", "branch", "rival1"):
+        await books.store.records.delete(name, None)
+    await books.store._reports.operate("DELETE FROM call WHERE caller_address = 'udp:rival1:5060'")
+    text = (ROOT / "docs" / "operate.rst").read_text(encoding="utf-8")
+    [prune] = re.findall(r"WITH RECURSIVE[^;]*;", text.replace("interval '1 day'", "interval '0 s'"))
+    await books.store._reports.operate(prune)
+    left = await books.store._reports.query("SELECT username FROM deleted_account ORDER BY id")
+    assert [name for (name,) in left] == ["branch", "branch1", "rival1"]
+    await books.store._reports.operate(
+        "DELETE FROM call WHERE callee_account_id = %s", (books.ids["rival1"],)
+    )
+    await books.store._reports.operate(prune)
+    left = await books.store._reports.query("SELECT username FROM deleted_account ORDER BY id")
+    assert [name for (name,) in left] == ["branch", "branch1"]
 
 
 async def test_a_page_does_not_read_the_table(store):

@@ -121,6 +121,22 @@ async def test_a_token_without_limit_dies_when_its_account_is_no_longer_staff(st
     assert await who(store, token) is None
 
 
+@pytest.mark.parametrize("kind", [AccountType.SUPPORT, AccountType.ADMIN])
+async def test_a_token_of_staff_of_an_owner_reaches_itself_alone_when_it_is_no_longer_staff(
+    store, accounts, give, kind
+):
+    """From the next request on. Staff again, the token reaches what it did."""
+    shop = await accounts("shop", type=AccountType.RESELLER)
+    clerk = await accounts("clerk", type=kind, parent_id=shop)
+    token, _ = await give("clerk")
+    run = store._reports.operate
+    for other in set(AccountType) - {AccountType.SUPPORT, AccountType.ADMIN}:
+        await run("UPDATE account SET type = %s WHERE id = %s", (int(other), clerk))
+        assert (await who(store, token)).scope_account_id == clerk
+    await run("UPDATE account SET type = %s WHERE id = %s", (int(kind), clerk))
+    assert (await who(store, token)).scope_account_id == shop
+
+
 async def test_rights_are_the_least_of_account_token_and_maker(store, accounts, give):
     """Nobody gives more than the account has, nor more than the own; less rights take effect at once."""
     alice = await accounts("alice", type=AccountType.ADMIN, rights=50)
