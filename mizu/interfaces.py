@@ -84,6 +84,10 @@ class IRouter(Interface):
         """
         Routes in the order of use. May be called again before an earlier call has answered.
 
+        ``call.called_number`` is what limits are compared with: a route with a URI is made from it, never
+        from ``call.request_uri``. It is a number (``mizu.sip.numbers.is_number``) or a name; routes with a
+        URI are not taken for names, but to services of this server (``own``).
+
         :return: empty when this router does not know the number; the next router is asked, and after the
             last one the call gets 404.
         :raise CallRefused: the call must not be carried; no other router is asked.

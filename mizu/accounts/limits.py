@@ -11,7 +11,8 @@ from typing import Any
 from mizu.model import CARRIERS, Account, AccountType, ChannelLimit, Limits
 
 EVERY = "*"
-_SEPARATORS = str.maketrans("", "", "-.() ")
+_PLUS, _INTERNATIONAL = "+", "00"
+_SERVICE = str.maketrans("", "", "*#")
 _OWNERS = (AccountType.RESELLER, AccountType.OWNER, AccountType.TRAFFIC_OWNER, AccountType.GATEWAY_OWNER)
 
 
@@ -69,7 +70,7 @@ def channels_wanted(*parties: Account | None) -> tuple[ChannelLimit, ...]:
 
 def caller_refusal(caller: Account, called: str) -> Refusal | None:
     """May the account call this number, by its own prefixes and those of its owners?"""
-    return _prefixes(caller.limits, _digits(caller, called)) if caller.limits else None
+    return _prefixes(caller.limits, _number(caller, called)) if caller.limits else None
 
 
 def party_refusal(
@@ -90,21 +91,18 @@ def party_refusal(
         return None if caller.type in CARRIERS else _circle(caller, party)
     if not (caller.limits or party.limits):
         return None
-    digits = _digits(caller, called)
+    number = _number(caller, called)
     return (
         _partners(caller, party)
-        or _prefixes(party.limits, digits)
+        or _prefixes(party.limits, number)
         or _tech_prefix(party.limits, caller.tech_prefix)
-        or _only_tests(party.limits, digits, is_test=is_test)
+        or _only_tests(party.limits, number.lstrip(_PLUS), is_test=is_test)
     )
 
 
-def _digits(caller: Account, called: str) -> str:
-    """
-    The called number without tech prefix, plus sign, and what people put between digits (RFC 3966 5.1.1),
-    which carriers throw away.
-    """
-    return called.removeprefix(caller.tech_prefix).translate(_SEPARATORS).lstrip("+")
+def _number(caller: Account, called: str) -> str:
+    """The called number without tech prefix."""
+    return called.removeprefix(caller.tech_prefix)
 
 
 def _partners(caller: Account, gateway: Account) -> Refusal | None:
@@ -117,13 +115,34 @@ def _partners(caller: Account, gateway: Account) -> Refusal | None:
     return None
 
 
-def _prefixes(chain: Iterable[Limits], digits: str) -> Refusal | None:
+def _prefixes(chain: Iterable[Limits], number: str) -> Refusal | None:
+    digits = number.lstrip(_PLUS)
     for one in chain:
         if one.enabled_prefixes is not None and not digits.startswith(one.enabled_prefixes):
             return Refusal("prefix", one.account_id, f"account {one.account_id} does not allow {digits}")
-        if digits.startswith(one.blocked_prefixes):
+        if one.blocked_prefixes and _may_begin(number, one.blocked_prefixes):
             return Refusal("prefix_blocked", one.account_id, f"account {one.account_id} blocks {digits}")
     return None
+
+
+def _may_begin(number: str, prefixes: tuple[str, ...]) -> bool:
+    """
+    Can the far side take a number for one with such a prefix? The plus sign and 00 are one to it; it may
+    leave out ``*`` and ``#``, or take what is before a part of the number for the code of a service (
+    ``#31#``, ``*67``), whose length we do not know.
+    """
+    digits = number.lstrip(_PLUS)
+    if digits.startswith(prefixes):
+        return True
+    if len(digits) < len(number) and (_INTERNATIONAL + digits).startswith(prefixes):
+        return True
+    plain = digits.translate(_SERVICE)
+    if plain.startswith(_INTERNATIONAL) and plain.lstrip("0").startswith(prefixes):
+        return True
+    if len(plain) == len(digits):
+        return False
+    code = len(digits) - len(digits.lstrip("0123456789"))  # digits before the first * or #
+    return any(plain.startswith(prefixes, at) for at in (0, *range(code, len(plain))))
 
 
 def _tech_prefix(chain: Iterable[Limits], given: str) -> Refusal | None:

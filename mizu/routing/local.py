@@ -9,6 +9,9 @@ from mizu.interfaces import IClock, IDirectory, IKnowsAtOnce, IRouter
 from mizu.model import Account, CallRequest, Route
 from mizu.routing.known import KnownAccounts
 from mizu.settings import setting
+from mizu.sip.grammar import BadMessage
+from mizu.sip.numbers import is_name
+from mizu.sip.uri import SipUri, parse_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,18 @@ class LocalRouter:
 
     async def find_routes(self, call: CallRequest) -> Sequence[Route]:
         """See :class:`mizu.interfaces.IRouter`."""
-        return self._routes(await self._known.find(call.called_number, call.caller.company_id))
+        company_id = call.caller.company_id
+        written = _as_written(call)
+        account = await self._known.find(written, company_id) if written else None
+        return self._routes(account or await self._known.find(call.called_number, company_id))
 
     def routes_now(self, call: CallRequest) -> Sequence[Route] | None:
         """See :class:`mizu.interfaces.IKnowsAtOnce`."""
-        known = self._known.now(call.called_number, call.caller.company_id)
+        company_id = call.caller.company_id
+        written = _as_written(call)
+        known = self._known.now(written, company_id) if written else (None,)
+        if known == (None,):
+            known = self._known.now(call.called_number, company_id)
         return self._routes(known[0]) if known is not None else None
 
     def _routes(self, account: Account | None) -> Sequence[Route]:
@@ -59,3 +69,18 @@ class LocalRouter:
                 reason="registered contacts of the account",
             ),
         )
+
+
+def _as_written(call: CallRequest) -> str:
+    """
+    What was called, where that is another text than the number: ``1-2`` is the number 12, and may be a
+    username. Empty: it is the same.
+    """
+    called, uri_text = call.called_number, call.request_uri
+    if f":{called}@" in uri_text or uri_text.endswith(f":{called}"):
+        return ""
+    try:
+        uri = parse_uri(uri_text)
+    except BadMessage:
+        return ""
+    return uri.user if isinstance(uri, SipUri) and uri.user != called and is_name(uri.user) else ""

@@ -1,5 +1,6 @@
 """Calls to SIP trunks by the longest prefix of the called number, from a table in the configuration."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from mizu.model import Account, CallRequest, Route, TrunkCredentials
 from mizu.routing.known import KnownAccounts
 from mizu.settings import setting
 from mizu.sip.grammar import BadMessage
+from mizu.sip.numbers import is_number
 from mizu.sip.uri import SipUri
 
 
@@ -50,6 +52,7 @@ class PrefixRouterSettings:
     prefix: list[PrefixSettings] = setting([], "[[routing.router.prefix]] tables")
 
 
+_prefix = re.compile(r"[+0-9*#]*").fullmatch
 #: A called number is not looked up by more than this; no prefix is longer.
 PREFIX_CHARS_MAX = 64
 
@@ -57,7 +60,8 @@ PREFIX_CHARS_MAX = 64
 @implementer(IRouter, IKnowsAtOnce, IHasPeers)
 class PrefixRouter:
     """
-    Longest prefix wins; its trunks are tried in order, the next one on silence, 5xx or 408.
+    Longest prefix wins; its trunks are tried in order, the next one on silence, 5xx or 408. Names are for
+    other routers: what goes out to a trunk is a number (:mod:`mizu.sip.numbers`).
 
     One dictionary look-up for each length that any prefix has, however many prefixes there are.
 
@@ -83,6 +87,8 @@ class PrefixRouter:
                 problems.append(f"prefix {row.prefix!r} is there twice")
             if len(row.prefix) > PREFIX_CHARS_MAX:
                 problems.append(f"prefix {row.prefix!r} is longer than {PREFIX_CHARS_MAX} characters")
+            if _prefix(row.prefix) is None:
+                problems.append(f"prefix {row.prefix!r} is no beginning of a number: digits, *, #, +")
             missing = [name for name in row.trunks if name not in trunks]
             problems += [f"prefix {row.prefix!r}: there is no trunk {name!r}" for name in missing]
             if not row.trunks:
@@ -104,7 +110,7 @@ class PrefixRouter:
 
     async def find_routes(self, call: CallRequest) -> Sequence[Route]:
         """See :class:`mizu.interfaces.IRouter`."""
-        prefix, trunks = self._trunks(call.called_number)
+        prefix, trunks = self._trunks(call)
         gateways = {}
         for trunk in trunks:
             if trunk.account and self._accounts is not None:
@@ -113,7 +119,7 @@ class PrefixRouter:
 
     def routes_now(self, call: CallRequest) -> Sequence[Route] | None:
         """See :class:`mizu.interfaces.IKnowsAtOnce`."""
-        prefix, trunks = self._trunks(call.called_number)
+        prefix, trunks = self._trunks(call)
         gateways = {}
         for trunk in trunks:
             if trunk.account:
@@ -127,8 +133,11 @@ class PrefixRouter:
         """See :class:`mizu.interfaces.IHasPeers`."""
         return self._hosts
 
-    def _trunks(self, number: str) -> tuple[str, Sequence[TrunkSettings]]:
-        """The longest prefix of a number and its trunks; none: no prefix fits."""
+    def _trunks(self, call: CallRequest) -> tuple[str, Sequence[TrunkSettings]]:
+        """The longest prefix of a number and its trunks; none: no prefix fits, or it is no number."""
+        number = call.called_number
+        if not is_number(number, call.caller.tech_prefix):
+            return "", ()
         for length in self._lengths:
             trunks = self._table.get(number[:length]) if length <= len(number) else None
             if trunks is not None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from mizu.accounts.limits import Refusal, caller_refusal, channels_wanted, party_refusal
 from mizu.model import Account, CallRequest, Route
+from mizu.sip.numbers import is_number
 from mizu.sip.parser import BadMessage
 from mizu.sip.session import agree_as_uas
 from mizu.sip.transactions import ServerTransaction
@@ -75,7 +76,7 @@ def allowed_routes(wanted: CallRequest, routes: Sequence[Route]) -> Sequence[Rou
         return why
     left = []
     for route in routes:
-        refusal = None if route.own else party_refusal(caller, route.party, called)
+        refusal = None if route.own else _route_refusal(wanted, route)
         if refusal is None:
             left.append(route)
         elif why is None:
@@ -85,3 +86,11 @@ def allowed_routes(wanted: CallRequest, routes: Sequence[Route]) -> Sequence[Rou
     if caller.limits or any(route.party is not None and route.party.limits for route in left):
         return [route._replace(channels=channels_wanted(caller, route.party)) for route in left]
     return left
+
+
+def _route_refusal(wanted: CallRequest, route: Route) -> Refusal | None:
+    """Why a route is not taken. Away from here go numbers alone: of what is none a carrier may make one."""
+    caller, called = wanted.caller, wanted.called_number
+    if route.account is None and not is_number(called, caller.tech_prefix):
+        return Refusal("no_number", caller.id, f"{called!r} is no telephone number")
+    return party_refusal(caller, route.party, called)

@@ -107,8 +107,9 @@ REASONS: Final[dict[str, str]] = {
 
 
 #: What the caller is told when a limit refuses the call. That there is a user in another circle is nobody's
-#: business; a 503 for one caller who has all his channels would be taken as one for everybody.
-REFUSED: Final[dict[str, int]] = {"calling_circle": 404}
+#: business, and a text that is no number is nobody's; a 503 for one caller who has all his channels would be
+#: taken as one for everybody.
+REFUSED: Final[dict[str, int]] = {"calling_circle": 404, "no_number": 404}
 REFUSED_ELSE: Final = 403
 CALLER_FULL: Final = (480, "Channel Limit Reached")
 

@@ -14,6 +14,7 @@ from mizu.model import Account
 from mizu.sip.grammar import BadMessage
 from mizu.sip.headers import NameAddr
 from mizu.sip.message import Request
+from mizu.sip.numbers import caller_text
 from mizu.sip.uri import SipUri, TelUri
 
 #: Headers that name the caller, the most trustworthy first.
@@ -22,7 +23,6 @@ ASSERTED: Final = ("p-asserted-identity", "p-preferred-identity", "remote-party-
 CLAIMS: Final = (*ASSERTED, "diversion")
 #: User parts that claim nothing (RFC 3323 4.1.1.3).
 NOBODY: Final = frozenset(("", "anonymous", "unavailable", "restricted"))
-NUMBER_CHARS_MAX = 256
 NAME_CHARS_MAX = 256
 VALUES_MAX = 8  #: of one header that are looked at
 
@@ -100,9 +100,24 @@ def _names(who: NameAddr, own: set[str]) -> bool:
 
 
 def _number_of(who: NameAddr) -> str:
-    uri = who.uri
-    user = uri.user if isinstance(uri, SipUri | TelUri) else ""
-    return user if len(user) <= NUMBER_CHARS_MAX else ""
+    """Empty: none, or a text that is neither number nor name."""
+    return caller_text(who.uri)
+
+
+def may_pass(request: Request) -> bool:
+    """Is P-Asserted-Identity fit for others to read: callers each, written as numbers or names?"""
+    if request.get("p-asserted-identity") is None:
+        return True
+    values = request.values("p-asserted-identity")
+    return len(values) <= VALUES_MAX and all(map(_readable, values))
+
+
+def _readable(value: str) -> bool:
+    try:
+        uri = NameAddr.parse(value).uri
+    except BadMessage:
+        return False
+    return bool(caller_text(uri)) or (isinstance(uri, SipUri) and not uri.user)
 
 
 def _asserted(request: Request) -> NameAddr | None:

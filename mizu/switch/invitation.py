@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from mizu.model import Account, Route
 from mizu.sip.dialog import Field
 from mizu.sip.message import Request
-from mizu.sip.uri import SipUri, TelUri
+from mizu.sip.numbers import called_text
+from mizu.sip.uri import SipUri
 from mizu.switch.callee import Invitation
 from mizu.switch.fields import (
     ASSERTING_INVITE,
@@ -18,6 +19,7 @@ from mizu.switch.fields import (
     uri_host,
     wants_privacy,
 )
+from mizu.switch.identity import may_pass
 from mizu.switch.ports import ALLOW, Ports
 
 if TYPE_CHECKING:
@@ -30,27 +32,19 @@ Invited = tuple[Invitation, Callable[[str], str]]
 
 #: Of an INVITE without Max-Forwards (RFC 3261 16.6, step 3).
 MAX_FORWARDS_DEFAULT = 70
-#: A number longer than this is no number; nothing behind gets to see it.
-NUMBER_CHARS_MAX = 256
 
 
 def called_number(request: Request, domains: frozenset[str]) -> str | None:
     """
-    Who is called: the user part of the Request-URI, unescaped; of a ``tel`` URI its number.
+    Who is called, by the Request-URI: a number without separators, or a name (:mod:`mizu.sip.numbers`).
 
     :param domains: names that are ours; empty: all.
-    :return: ``None``: nobody of ours.
+    :return: ``None``: nobody of ours, or nobody at all.
     """
     uri = request.request_uri
-    if isinstance(uri, TelUri):
-        number = uri.number
-    elif isinstance(uri, SipUri):
-        if domains and uri.host.lower() not in domains:
-            return None
-        number = uri.user
-    else:
+    if domains and isinstance(uri, SipUri) and uri.host.lower() not in domains:
         return None
-    return number if 0 < len(number) <= NUMBER_CHARS_MAX else None
+    return called_text(uri) or None
 
 
 def forwards(request: Request, ceiling: int) -> int:
@@ -80,7 +74,10 @@ def inviter(
     if settings.server_name:
         fields.append(("User-Agent", "user-agent", settings.server_name))
     if settings.identity.passes_asserted(account):
-        fields += passed(request, ASSERTING_INVITE)
+        asserted = passed(request, ASSERTING_INVITE)
+        if not may_pass(request):
+            asserted = [field for field in asserted if field[1] != "p-asserted-identity"]
+        fields += asserted
     else:
         fields += passed(request, TRUSTED_INVITE if account.trusted_identity else INVITE)
     fields += body_fields(request)

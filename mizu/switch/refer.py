@@ -18,6 +18,7 @@ from mizu.model import CallOpened, Route
 from mizu.sip.dialog import Dialog, Field
 from mizu.sip.headers import NameAddr
 from mizu.sip.message import Request, Response, reason_phrase
+from mizu.sip.numbers import called_text
 from mizu.sip.parser import BadMessage
 from mizu.sip.transactions import ServerTransaction
 from mizu.sip.uri import SipUri, TelUri
@@ -59,6 +60,9 @@ def refer(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
         leg.reply(tx, 603, reason="Only Calls Can Be Referred")
         return
     number, replaces = target
+    if not (number or replaces):
+        leg.reply(tx, 404)
+        return
     transfer = Transfer(leg, kept, request)
     assert leg.flow is not None
     fields: list[Pair] = [("Contact", leg.ports.contact(leg.flow))]
@@ -74,7 +78,7 @@ def refer(leg: Leg, tx: ServerTransaction, dialog: Dialog) -> None:
 
 def _refer_to(request: Request) -> tuple[str, str] | None:
     """
-    Called number and Replaces value of Refer-To.
+    Called number and Replaces value of Refer-To; both empty: a text that nobody can be called.
 
     :return: ``None``: it asks for another method than INVITE, or for something that is no telephone.
     :raise BadMessage: not exactly one Refer-To that can be read.
@@ -84,14 +88,14 @@ def _refer_to(request: Request) -> tuple[str, str] | None:
         raise BadMessage("Exactly One Refer-To Wanted", code="bad_refer_to")
     uri = NameAddr.parse(values[0]).uri
     if isinstance(uri, TelUri):
-        return uri.user, ""
+        return called_text(uri), ""
     if not isinstance(uri, SipUri) or (uri.params.get("method") or "INVITE").upper() != "INVITE":
         return None
     for header in uri.headers.split("&"):
         name, _, value = header.partition("=")
         if name.lower() == "replaces":
-            return uri.user, unquote(value)
-    return (uri.user, "") if uri.user else None
+            return called_text(uri), unquote(value)
+    return (called_text(uri), "") if uri.user else None
 
 
 class Transfer:

@@ -88,6 +88,27 @@ def test_what_a_trusted_account_says_counts_as_the_option_says(
     assert (request.get("p-asserted-identity") is not None) == passed_on
 
 
+@pytest.mark.parametrize(
+    "claim",
+    ["sip:1%0D%0AX:y@e.example", "sip:1%00@e.example", "tel:1%E2%80%8B2", "sip:%D9%A1@e.example", "urn:x:y"],
+)
+def test_c9_a_trusted_account_s_claim_is_a_number_or_a_name(World: Any, claim: str) -> None:
+    """C9: with a character that is in neither it is neither shown nor passed on."""
+    trusted = {"trusted_identity": True, "caller_number": "100"}
+    asserted = ("P-Asserted-Identity", f'"Al" <{claim}>')
+    _, request = called(World, IdentityRules(asserted=3), trusted, fields=[asserted])
+    assert request.from_.uri.user == "alice"
+    assert request.get("p-asserted-identity") is None
+    assert b"%0D" not in request.to_bytes()
+
+
+def test_parameters_of_the_caller_s_number_are_not_part_of_it(World: Any) -> None:
+    """They say which carrier it belongs to, and the like."""
+    asserted = ("P-Asserted-Identity", "<sip:+3615;cpc=payphone@e.example;user=phone>")
+    _, request = called(World, IdentityRules(asserted=2), {"trusted_identity": True}, fields=[asserted])
+    assert request.from_.uri.user == "+3615"
+
+
 def test_a_message_has_the_same_rules(World: Any) -> None:
     """MESSAGE names the account as INVITE does, and is refused as INVITE is."""
     world = World(FakeWire(FakeClock()))

@@ -107,6 +107,46 @@ def test_owners_limit_the_numbers_that_may_be_called(enabled, blocked, owner, ca
     assert party_refusal(account(9, {}), account(1, *chain), called) is None
 
 
+@pytest.mark.parametrize(
+    ("called", "refused"),
+    [
+        ("001900555111", True),
+        ("+001900555111", True),
+        ("0001900555111", True),
+        ("01900555111", False),
+        ("1*900555111", True),
+        ("1900#555111", True),
+        ("*1900555111", True),
+        ("#31#1900555111", True),
+        ("*671900555111", True),
+        ("*31*001900555111", True),
+        ("361#1900555", True),
+        ("361900555", False),
+        ("#31#361900554", False),
+        ("*43", False),
+        ("36155501#", False),
+        ("00881", True),
+        ("+881", True),
+        ("881", False),
+    ],
+)
+def test_a_blocked_prefix_is_blocked_however_it_may_be_read(called, refused):
+    """00 is a plus sign; ``*`` and ``#`` may be left out, or end the code of a service. Of gateways too."""
+    limits = {"blocked_prefixes": "1900555,*21,0088"}
+    found = code(caller_refusal(account(1, limits), called))
+    assert found == code(party_refusal(account(9, {}), gateway(1, limits), called))
+    assert found == ("prefix_blocked" if refused else None)
+
+
+def test_an_allowed_prefix_is_compared_as_dialled():
+    """But for the plus sign: how 00 and service codes are meant is known to who writes the list."""
+    sender = account(1, {"enabled_prefixes": "36,0049,*21"})
+    for called in ("361", "+361", "0049", "*21*361#"):
+        assert caller_refusal(sender, called) is None
+    for called in ("0036", "49", "#31#361", "3*6", "*361"):
+        assert code(caller_refusal(sender, called)) == "prefix"
+
+
 def test_the_tech_prefix_of_the_caller_is_no_part_of_the_number():
     """Who is known by a tech prefix dials it in front of every number."""
     sender = account(1, {"enabled_prefixes": "36"}, tech_prefix="777")
