@@ -1,6 +1,6 @@
 """Addresses, networks and ranges as people write them: ``192.0.2.7``, ``192.0.2.0/24``,
-``192.0.2.5-192.0.2.90``, ``[2001:db8::1]:5060``. IPv4 addresses mapped into IPv6 are taken as the
-IPv4 addresses they are. Pure."""
+``192.0.2.5-192.0.2.90``, ``192.0.2.5-90``, ``10.1.*.*``, ``[2001:db8::1]:5060``. IPv4 addresses mapped into
+IPv6 are taken as the IPv4 addresses they are. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,9 +99,13 @@ def parse_target(text: str) -> Target:
     try:
         if "/" in words:
             return _normal(*_network(words))
+        if "*" in words:
+            return _normal(*_network(_whole_bytes(words)))
         if "-" in words:
-            low, _, high = words.partition("-")
-            first, last = ip_address(low.strip()), ip_address(high.strip())
+            low, high = (end.strip() for end in words.split("-", 1))
+            if high.isdigit() and "." in low:  # 192.0.2.5-90
+                high = f"{low.rpartition('.')[0]}.{high}"
+            first, last = ip_address(low), ip_address(high)
             if first.version != last.version or int(first) > int(last):
                 raise ValueError("the ends of the range")
             return _normal(first.version, int(first), int(last))
@@ -146,6 +150,15 @@ def network_of(target: Target, prefix: int) -> Target:
     shift = max(0, _BITS[target.version] - prefix)
     first = target.first >> shift << shift
     return Target(target.version, first, first + (1 << shift) - 1)
+
+
+def _whole_bytes(words: str) -> str:
+    """Of ``10.1.*.*`` and ``10.1.*``: bytes from the left, then only stars. :raise ValueError: they are not."""
+    parts = words.split(".")
+    given = [part for part in parts if part != "*"]
+    if parts[: len(given)] != given or len(parts) > 4 or not given:
+        raise ValueError(words)
+    return f"{'.'.join([*given, *['0'] * (4 - len(given))])}/{8 * len(given)}"
 
 
 def _network(words: str) -> tuple[int, int, int]:
