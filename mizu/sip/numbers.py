@@ -19,6 +19,7 @@ NAME_CHARS_MAX: Final = 256
 
 #: What stands between digits for people (RFC 3966 5.1.1), and the blank that some phones leave there.
 _SEPARATORS: Final = str.maketrans("", "", "-.() ")
+_STARTS: Final = frozenset("+0123456789*#-.() ")  #: of numbers as people write them
 _plain = re.compile(r"\+?[0-9]{1,64}").fullmatch
 _digits = re.compile(r"\+?[0-9*#]{1,64}").fullmatch
 #: The same behind a tech prefix, which may stand before the plus sign.
@@ -92,6 +93,8 @@ def caller_text(uri: Uri) -> str:
 
 def _number_of(user: str) -> str:
     """Also one with a tech prefix before its plus sign. :return: empty: no number."""
+    if user[:1] not in _STARTS:
+        return ""
     number, semicolon, _ = user.partition(";")
     if semicolon and _parameters(user[len(number) :]) is None:
         return ""
