@@ -176,6 +176,7 @@ class Node:
             clock,
             domains=sip.domains,
             is_self=self._is_self,
+            is_partners=doorman.peers.__contains__,
             server_name=sip.user_agent,
             on_answer=metrics.registration_answered,
         )
@@ -207,6 +208,7 @@ class Node:
             node=store.node,
             metrics=metrics,
             is_self=self._is_self,
+            is_partners=doorman.peers.__contains__,
         )
         self._switchboard.on_unknown_number = doorman.unknown_number
         self._transports.sink = self.core

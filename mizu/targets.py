@@ -153,7 +153,7 @@ def network_of(target: Target, prefix: int) -> Target:
 
 
 def _whole_bytes(words: str) -> str:
-    """Of ``10.1.*.*`` and ``10.1.*``: bytes from the left, then only stars. :raise ValueError: they are not."""
+    """``10.1.*.*`` and ``10.1.*`` as a network: bytes, then only stars. :raise ValueError: something else."""
     parts = words.split(".")
     given = [part for part in parts if part != "*"]
     if parts[: len(given)] != given or len(parts) > 4 or not given:

@@ -17,7 +17,7 @@ from mizu.auth.request import Accepted, Authorizer, Challenge, Decision
 from mizu.config import Config
 from mizu.errors import MizuError, StoreBusy
 from mizu.interfaces import ICallStore, IClock, IRouter
-from mizu.model import Account, CallAnswered, CallClosed, CallOpened, ChannelLimit
+from mizu.model import CARRIERS, Account, CallAnswered, CallClosed, CallOpened, ChannelLimit
 from mizu.observe import Metrics
 from mizu.sip.flow import Flow, Transports
 from mizu.sip.message import Request, Response
@@ -72,6 +72,10 @@ def _never_self(host: str, port: int) -> bool:
     return False
 
 
+def _nobodys(host: str) -> bool:
+    return False
+
+
 class Switchboard:
     """All calls of a process. Implements :class:`mizu.switch.ports.Ports`."""
 
@@ -93,6 +97,7 @@ class Switchboard:
         node: str = "",
         metrics: Metrics | None = None,
         is_self: Callable[[str, int], bool] = _never_self,
+        is_partners: Callable[[str], bool] = _nobodys,
     ) -> None:
         """
         :param routers: (name, router) in the order of use.
@@ -100,6 +105,7 @@ class Switchboard:
         :param node: name of this process in call rows.
         :param metrics: told how calls go (RFC 6076).
         :param is_self: whether host and port are one of our listeners.
+        :param is_partners: whether a numeric address is a carrier's or another partner's.
         """
         self.layer = layer
         self.sender = sender
@@ -116,6 +122,7 @@ class Switchboard:
         self._authorizer = authorizer
         self._locations = locations
         self._is_self = is_self
+        self._is_partners = is_partners
         self._domains = frozenset(domain.lower() for domain in config.sip.domains)
         self._calls: dict[str, Call] = {}
         self._dialogs: dict[tuple[str, str], Leg] = {}
@@ -377,17 +384,19 @@ class Switchboard:
     def targets(self, account: Account) -> Sequence[Target]:
         """
         The account's registered contacts, each over its flow or by its address (``over_its_flow``). Without
-        those to which neither leads any more, and those that are one of our own listeners.
+        those to which neither leads any more, and those that are one of our own listeners. A phone that has
+        its address in common with a partner (NAT) is called over its flow only: another port is perhaps his.
         """
         now_s = self.wall().timestamp()
         targets = []
         for binding in self._locations.lookup(account.username, now_s):
             flow = None
-            if over_its_flow(binding, self.settings.proxies):
+            neighbour = account.type not in CARRIERS and self._is_partners(binding.received_host)
+            if neighbour or over_its_flow(binding, self.settings.proxies):
                 flow = self._transports.flow_of(binding.local, binding.received_host, binding.received_port)
             if flow is None or not flow.alive():
                 uri = way_back(binding, self.settings.proxies)
-                if uri is None or self._is_self(uri.host, port_of(uri)):
+                if uri is None or neighbour or self._is_self(uri.host, port_of(uri)):
                     continue
                 flow = None
             targets.append(Target(binding.contact, flow, "", binding.path))

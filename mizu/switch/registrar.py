@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from mizu.auth.request import Accepted, Authorizer, Challenge, Decision
 from mizu.errors import MizuError, Overloaded
 from mizu.interfaces import IClock, ILocationStore
-from mizu.model import Account, Binding
+from mizu.model import Account, AuthType, Binding
 from mizu.sip.flow import Flow
 from mizu.sip.grammar import BadMessage
 from mizu.sip.message import Request
@@ -35,6 +35,8 @@ from mizu.switch.way_back import without_connection
 #: Seconds after which a phone of RFC 5626 sends its keepalive, told in ``Flow-Timer``.
 FLOW_TIMER_S = 120
 LOAD_SLICE = 1000
+#: Who is let in without a password and from anywhere: over UDP his address may be anybody's.
+BY_NAME = frozenset((AuthType.OPEN_RELAY, AuthType.TECH_PREFIX, AuthType.USERNAME))
 #: Seconds between two lines in the log about a Path that was refused.
 PATH_LOG_S = 60.0
 
@@ -49,12 +51,17 @@ def _never_self(host: str, port: int) -> bool:
     return False
 
 
+def _nobodys(host: str) -> bool:
+    return False
+
+
 class Registrar:
     """
     :param locations: the table that calls are routed by; written here only.
     :param store: told of each change; memory holds even when it is away.
     :param domains: lower-case host names that are ours; empty: every name is. Our own addresses always are.
     :param is_self: whether host and port are one of our listeners; the one a REGISTER came to is known.
+    :param is_partners: whether a numeric address is a carrier's or another partner's.
     :param on_change: called with (address of record, whether it is registered now) when that changes.
     :param on_answer: called with each answer's status and the seconds since its REGISTER came.
     """
@@ -71,6 +78,7 @@ class Registrar:
         *,
         domains: Sequence[str] | frozenset[str] = (),
         is_self: Callable[[str, int], bool] = _never_self,
+        is_partners: Callable[[str], bool] = _nobodys,
         server_name: str = "",
         flow_timer_s: int = FLOW_TIMER_S,
         on_change: Callable[[str, bool], None] = _nobody,
@@ -83,6 +91,7 @@ class Registrar:
         self._clock = clock
         self._domains = frozenset(name.lower() for name in domains)
         self._is_self = is_self
+        self._is_partners = is_partners
         self._server: Fields = (("Server", server_name),) if server_name else ()
         self._flow_timer_s = flow_timer_s
         self._on_change = on_change
@@ -170,6 +179,9 @@ class Registrar:
                 return self._answer(403, "Not Your Address Of Record")
             if self._domains and isinstance(to.uri, SipUri) and not self._is_ours(to.uri, flow):
                 return self._answer(404)  # step 5
+        if account.auth_type in BY_NAME and not flow.reliable and self._is_partners(flow.remote[0]):
+            # Forged by whoever knows the name: calls would go to a carrier, with what Contact says as number.
+            return self._answer(403, "Address Of Another Account")
         now_s = self._clock.wall_s()
         old = self._locations.get(aor)
         outcome = apply_register(

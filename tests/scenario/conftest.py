@@ -43,6 +43,7 @@ class World:
         registrar: dict[str, Any] | None = None,
         domains: Sequence[str] = (),
         hosts: dict[str, Any] | None = None,
+        partners: Sequence[str] = (),
     ) -> None:
         self.wire = wire
         self.clock = wire.clock
@@ -89,6 +90,7 @@ class World:
             config=self.config,
             node="test",
             metrics=self.metrics,
+            is_partners=frozenset(partners).__contains__,
         )
         self.core.layer = self.layer
         self.layer.register_at_once = self.core.register_at_once

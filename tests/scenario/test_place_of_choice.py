@@ -344,6 +344,20 @@ def test_by_a_route_of_his_own(party: Party, method: str) -> None:
     party.safe()
 
 
+@pytest.mark.parametrize(
+    "contact", ["<sip:1900555000@10.0.1.3:5080>", "<sip:1900555000@10.0.1.3;transport=tcp>"]
+)
+@pytest.mark.parametrize("path", ["", "<sip:10.0.1.3:5080;lr>"])
+def test_by_the_port_of_a_neighbour(World: Any, contact: str, path: str) -> None:
+    """A partner behind the same NAT as mallory is not reached by naming his port."""
+    party = Party(World, partners=["10.0.1.3"])
+    assert party.register(contact, *([("Path", path)] if path else [])) == 200
+    party.bob.call("mallory")
+    party.world.until(lambda: bool(party.mallory.calls))
+    party.mallory.calls[0].reject(486)
+    party.safe()
+
+
 class FixedRoute:
     """Everything goes to one trunk."""
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from twisted.logger import formatEvent, globalLogPublisher
 
-from mizu.auth.request import Authorizer
+from mizu.auth.request import Accepted, Authorizer
 from mizu.auth.store_backend import StoreBackend
-from mizu.model import Binding
+from mizu.model import Account, AuthType, Binding
 from mizu.sip.digest import NonceCounts, NonceSigner, answer_challenge
 from mizu.sip.message import Request, Response
 from mizu.switch.location import LocationTable
@@ -474,6 +474,41 @@ def test_oversized_texts_are_not_stored(office: Office) -> None:
     assert office.register(contact, Supported="outbound").status == 400
     assert office.register(PHONE, User_Agent="u" * 5000).status == 200
     assert len(office.bindings()[0].user_agent) == 128
+
+
+class LetsIn:
+    """An authorizer that takes everybody for one account."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+
+    def authorize_now(self, request: Request, flow: PhoneFlow) -> Accepted:
+        return Accepted(self.account, self.account.username)
+
+
+@pytest.mark.parametrize(
+    ("auth_type", "proto", "status"),
+    [
+        (AuthType.OPEN_RELAY, "udp", 403),
+        (AuthType.TECH_PREFIX, "udp", 403),
+        (AuthType.USERNAME, "udp", 403),
+        (AuthType.USERNAME, "tcp", 200),
+        (AuthType.IP, "udp", 200),
+        (AuthType.DIGEST, "udp", 200),
+    ],
+)
+def test_without_a_password_nobody_registers_at_the_address_of_a_partner(
+    auth_type: AuthType, proto: str, status: int
+) -> None:
+    """It may be forged, and calls would go there; a password, a connection or a fixed address tell."""
+    office = Office(is_partners=lambda host: host == "198.51.100.9")
+    account = office.accounts.set("alice", "secret", auth_type=auth_type)
+    office.registrar._authorizer = LetsIn(account)  # type: ignore[assignment]
+    flow = PhoneFlow("198.51.100.9", 5060, proto)
+    contact = "<sip:1900@198.51.100.9>"
+    assert office.send(office.request(contact, credentials=False), flow).status == status
+    assert len(office.bindings()) == (status == 200)
+    assert office.send(office.request(PHONE, credentials=False)).status == 200
 
 
 # ---------------------------------------------------------------- domains
