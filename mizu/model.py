@@ -273,6 +273,7 @@ class CallRequest(NamedTuple):
     request_uri: str
     source_host: str
     at: datetime
+    source_proved: bool = False  #: the caller is certainly there: he answered a challenge, or is connected
 
 
 class Route(NamedTuple):

@@ -102,6 +102,7 @@ class Node:
             known=doorman.is_known_host,
             agents=doorman.bans.agents,
             proves=self._was_sent_to,
+            on_proof=doorman.proof_shown,
         )
         doorman.steer(self._gate)
         self._transports = TransportTable(
@@ -165,8 +166,7 @@ class Node:
             limit=limits.transactions,
             transports=self._transports,
         )
-        layer.is_known = doorman.is_known
-        layer.register_at_once = self.core.register_at_once
+        layer.at_once = self.core.at_once
         self.core.layer = self._layer = layer
         self.core.registrar = self._registrar = Registrar(
             self._locations,
@@ -210,7 +210,7 @@ class Node:
             is_self=self._is_self,
             is_partners=doorman.peers.__contains__,
         )
-        self._switchboard.on_unknown_number = doorman.unknown_number
+        self._tell_guard(layer, self._switchboard)
         self._transports.sink = self.core
         self._watch("ban", doorman.ban_changed)
         self._watch("whitelist", doorman.whitelist_changed)
@@ -248,6 +248,14 @@ class Node:
         store.imports.digests = lambda username, password: secrets_of(username, sip.realm, password)
         self.commands = command_table(self.services)
         self._hang_up(board)
+
+    def _tell_guard(self, layer: TransactionLayer, switchboard: Switchboard) -> None:
+        """What the guard wants to know of requests, and they of it."""
+        doorman = self._doorman
+        layer.is_known = doorman.is_known
+        layer.cancel_refused = doorman.useless
+        switchboard.on_unknown_number = doorman.unknown_number
+        switchboard.on_proved = doorman.proved
 
     def _peer_feed(self, routers: Sequence[Any]) -> RuleFeed:
         """Follows where partners send from, for the guard."""

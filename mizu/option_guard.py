@@ -84,6 +84,16 @@ GUARD_OPTIONS = (
         group="guard",
     ),
     OptionSpec(
+        "guardoptionsfails",
+        "int",
+        200,
+        "So many OPTIONS of one address within guardaddresswindow ban it; 0: nobody is banned for it.",
+        unit="requests",
+        least=0,
+        most=1_000_000,
+        group="guard",
+    ),
+    OptionSpec(
         "guardnetworkaddresses",
         "int",
         5,
@@ -148,6 +158,27 @@ GUARD_OPTIONS = (
         "An address that never proved to be real, so that the messages may be somebody else's, is banned for "
         "so long, never with its network; 0: not at all.",
         least=0,
+        most=60,
+        group="guard",
+    ),
+    OptionSpec(
+        "guardunprovenrate",
+        "int",
+        500,
+        "So many messages a second of a known address come through while it is banned for what somebody else "
+        "may have sent; 0: only those that prove their address.",
+        unit="messages/s",
+        least=0,
+        most=1_000_000,
+        group="guard",
+    ),
+    OptionSpec(
+        "guardunprovenpause",
+        "duration",
+        5.0,
+        "Of an address that is not known and banned for what somebody else may have sent, a request that is "
+        "repeated as SIP clients do comes through, and the next one not before this time.",
+        least=1,
         most=60,
         group="guard",
     ),

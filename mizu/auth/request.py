@@ -80,6 +80,10 @@ def _ignore(flow: Flow, username: str, code: str = "") -> None:
     """Nobody counts."""
 
 
+def _ignore_accepted(flow: Flow, username: str, proved: bool) -> None:
+    """Nobody counts."""
+
+
 def _ignore_challenge(flow: Flow) -> None:
     """Nobody counts."""
 
@@ -98,7 +102,7 @@ class Authorizer:
     :param cache_limit: answers kept.
     :param on_failure: told of each failed login. Its credentials had a nonce that was sent to where they
         came from, so that address is real (not so for ``bad_nonce``).
-    :param on_accept: told of each request let in (flow, username).
+    :param on_accept: told of each request let in (flow, username, whether :meth:`Authorizer.proves`).
     :param on_challenge: told of each challenge that answers no failed login.
     :param may_log_in: whether a password may be checked now (flow, username); if not, the challenge is
         repeated, and that is counted by whoever says so.
@@ -117,7 +121,7 @@ class Authorizer:
         algorithms: Iterable[str] = ("MD5",),
         cache_limit: int = 200_000,
         on_failure: FailureObserver = _ignore,
-        on_accept: Callable[[Flow, str], None] = _ignore,
+        on_accept: Callable[[Flow, str, bool], None] = _ignore_accepted,
         on_challenge: Callable[[Flow], None] = _ignore_challenge,
         may_log_in: Callable[[Flow, str], bool] = _any_time,
     ) -> None:
@@ -221,6 +225,13 @@ class Authorizer:
             self._keep(key, entry, epoch)
         return decision
 
+    def proves(self, request: Request, flow: Flow) -> bool:
+        """
+        Is the sender of a request that was accepted certainly where it came from? He answers a challenge that
+        was sent there, or has a connection.
+        """
+        return flow.reliable or self._read(request, flow)[1] == "good"
+
     def forget(self, username: str | None) -> None:
         """Drop what is cached about an account; ``None``: about all."""
         self.cache.forget(username)
@@ -271,7 +282,9 @@ class Authorizer:
         if entry is None or entry.fresh_until_s < self._clock.mono_s():
             return None
         self.cache.hits += 1
-        return self._accept(entry, flow) if entry.answer.ha1 is None else self._challenge(request, flow)
+        if entry.answer.ha1 is not None:
+            return self._challenge(request, flow)
+        return self._accept(entry, request, flow)
 
     def _judge_cached(
         self, request: Request, flow: Flow, credentials: Credentials, entry: Entry
@@ -287,7 +300,7 @@ class Authorizer:
         self.cache.hits += 1
         if stored is not None and not self._counts.use(credentials.nonce, credentials.nc):
             return self._replayed(request, flow, credentials.username)
-        return self._accept(entry, flow)
+        return self._accept(entry, request, flow)
 
     def _judge(
         self, request: Request, flow: Flow, credentials: Credentials | None, entry: Entry | None
@@ -296,7 +309,7 @@ class Authorizer:
         if credentials is None:
             if entry is None or entry.answer.ha1 is not None or not entry.answer.account.enabled:
                 return self._challenge(request, flow)
-            return self._accept(entry, flow)
+            return self._accept(entry, request, flow)
         # The same steps for everybody, whatever is found.
         stored = entry.answer.ha1 if entry is not None else {}
         secret = (stored or {}).get(credentials.algorithm, self._dummy[credentials.algorithm])
@@ -309,7 +322,7 @@ class Authorizer:
             return self._failed(request, flow, credentials.username, "disabled")
         if stored is not None and not self._counts.use(credentials.nonce, credentials.nc):
             return self._replayed(request, flow, credentials.username)
-        return self._accept(entry, flow)
+        return self._accept(entry, request, flow)
 
     def _during_outage(
         self,
@@ -327,7 +340,7 @@ class Authorizer:
         if entry is not None and self._clock.mono_s() < entry.fresh_until_s + OUTAGE_S:
             if credentials is None:
                 if entry.answer.ha1 is None and entry.answer.account.enabled:
-                    return self._accept(entry, flow)
+                    return self._accept(entry, request, flow)
             else:
                 decision = self._judge_cached(request, flow, credentials, entry)
                 if decision is not None:
@@ -407,9 +420,9 @@ class Authorizer:
         self.failures[code] = self.failures.get(code, 0) + 1
         self._on_failure(flow, username, code)
 
-    def _accept(self, entry: Entry, flow: Flow) -> Accepted:
+    def _accept(self, entry: Entry, request: Request, flow: Flow) -> Accepted:
         self.accepted += 1
-        self._on_accept(flow, entry.accepted.username)
+        self._on_accept(flow, entry.accepted.username, self.proves(request, flow))
         return entry.accepted
 
     def _key(self, query: AuthQuery) -> CacheKey:

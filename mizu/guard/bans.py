@@ -115,6 +115,12 @@ class BanList:
             self._take_out(ban)
         return ban
 
+    def end_doubt(self, target: Target) -> None:
+        """The ban of this target ends if it is one in doubt."""
+        ban = self._bans.get(target.text)
+        if ban is not None and not ban.proven:
+            self._take_out(ban)
+
     def clear(self) -> int:
         """End all, forget all. :return: how many there were."""
         count = len(self._bans)

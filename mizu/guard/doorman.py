@@ -25,12 +25,14 @@ from mizu.guard.watch import Offence, Verdict, Watch
 from mizu.interfaces import IAgentBanExport, IBanExport, IClock, IWhiteListExport
 from mizu.model import BanRecord, TrustedAddress
 from mizu.options import Options
-from mizu.targets import Target, normal_host, parse_target
+from mizu.targets import Target, normal_host, parse_target, target_of
 
 if TYPE_CHECKING:
     from mizu.sip.flow import Flow
 
 _RETRY_S = 1.0
+#: What a whole office sends over one connection, now and then.
+_HARMLESS = frozenset((Offence.USELESS, Offence.OPTIONS))
 
 _log = Logger(namespace="mizu.guard")
 
@@ -83,11 +85,33 @@ class Doorman:
 
     # ------------------------------------------------------------ what senders did
 
-    def accepted(self, flow: "Flow", username: str) -> None:
-        """A request from there was authorized."""
+    def accepted(self, flow: "Flow", username: str, proved: bool) -> None:
+        """
+        A request from there was authorized.
+
+        :param proved: it answered a challenge, or came over a connection. By address or name alone anybody
+            could be let in who forges it.
+        """
+        if proved:
+            self.proved(flow)
+            self.watch.accepted(normal_host(flow.remote[0]))
+
+    def proved(self, flow: "Flow") -> None:
+        """
+        Whoever is there hears what we send there: he used credentials or a tag that were sent to him, and
+        he was let in. A ban in doubt of his address ends.
+        """
         host = normal_host(flow.remote[0])
         self.known.add(host, self._clock.mono_s() + self.rules.known_s)
-        self.watch.accepted(host)
+        if len(self.bans.doubtful) and host in self.bans.doubtful:
+            self.bans.end_doubt(target_of(host))
+
+    def proof_shown(self, host: str) -> None:
+        """
+        A message came through a ban in doubt because it has a nonce that was sent there. It is held against
+        that address, which is real, until somebody there is accepted.
+        """
+        self._note_host(Offence.UNANSWERED, normal_host(host), 0, proven=True)
 
     def login_failed(self, flow: "Flow", username: str, code: str) -> None:
         """
@@ -109,9 +133,21 @@ class Doorman:
         """Something came from there that is not SIP."""
         self._note(Offence.MALFORMED, flow, proven=flow.reliable)
 
-    def unknown_number(self, host: str) -> None:
-        """An authorized call from there went to a number that nobody has."""
-        self._note_host(Offence.UNKNOWN_NUMBER, host, 0, proven=True)
+    def useless(self, flow: "Flow") -> None:
+        """A request came from there that is refused whoever sends it, or a response to nothing."""
+        self._note(Offence.USELESS, flow, proven=flow.reliable)
+
+    def asked(self, flow: "Flow") -> None:
+        """An OPTIONS from there was answered, as everybody's is."""
+        self._note(Offence.OPTIONS, flow, proven=flow.reliable)
+
+    def unknown_number(self, host: str, proved: bool) -> None:
+        """
+        An authorized call from there went to a number that nobody has.
+
+        :param proved: as for :meth:`accepted`.
+        """
+        self._note_host(Offence.UNKNOWN_NUMBER, host, 0, proven=proved)
 
     def may_log_in(self, flow: "Flow", username: str) -> bool:
         """
@@ -159,6 +195,8 @@ class Doorman:
         if host in self.trusted:
             return
         now_s, known = self._clock.mono_s(), self.is_known_host(host)
+        if proven and known and offence in _HARMLESS:
+            return  # keep-alives, and what is left of calls when a server was restarted
         try:
             verdict = self.watch.note(offence, host, port, now_s, proven=proven, known=known)
         except BadRequest:
@@ -270,6 +308,7 @@ class Doorman:
         if self._gate is not None:
             self._gate.know_scanners(self._options.get("guardscanners"))
             self._gate.limit_rate(self.rules.rate, self.rules.known_factor)
+            self._gate.limit_doubtful(self.rules.unproven_rate, self.rules.unproven_pause_s)
 
     def _targets(self, option: str) -> list[Target]:
         return [parse_target(text) for text in self._options.get(option)]

@@ -5,6 +5,7 @@ no log line, only a count."""
 import re
 from collections.abc import Callable, Container, Iterable
 
+from mizu.guard.doubt import Doubt
 from mizu.guard.limits import TokenBuckets, rate_key
 
 #: The shortest message that could be one: ``A a SIP/2.0`` with its line ends.
@@ -30,6 +31,10 @@ def _nobody_is_known(host: str) -> bool:
     return False
 
 
+def _nobody_counts(host: str) -> None:
+    """Nobody counts."""
+
+
 class Gate:
     """
     The checks in front of the parser, in the order of their price.
@@ -50,14 +55,17 @@ class Gate:
         known: Callable[[str], bool] = _nobody_is_known,
         agents: Container[tuple[str, int]] = frozenset(),
         proves: Callable[[str, str], bool] = _proves_nothing,
+        on_proof: Callable[[str], None] = _nobody_counts,
         addresses_max: int = 100_000,
     ) -> None:
         """
         :param message_bytes: largest message.
         :param now: monotonic seconds.
-        :param doubtful: banned for what somebody else may have sent: who proves himself comes through.
+        :param doubtful: banned for what somebody else may have sent: who proves himself comes through, and
+            whom :class:`~mizu.guard.doubt.Doubt` lets through.
         :param known: whether this address may send more than others.
         :param proves: whether a nonce was sent to an address (nonce, address).
+        :param on_proof: told of an address that came through by such a nonce.
         :param addresses_max: senders whose rate is known at a time.
         """
         self._message_bytes = message_bytes
@@ -68,6 +76,8 @@ class Gate:
         self._agents = agents
         self._known = known
         self._proves = proves
+        self._on_proof = on_proof
+        self._doubt = Doubt()
         self._addresses_max = addresses_max
         self._rates = (0.0, 1)
         self._buckets: TokenBuckets | None = None
@@ -81,6 +91,10 @@ class Gate:
         """Drop what has one of these words in its User-Agent, from now on. None: nothing is looked for."""
         self._scanners = tuple([name.lower().encode() for name in names if name])
         self._judged = {}
+
+    def limit_doubtful(self, rate_per_s: float, pause_s: float) -> None:
+        """How many messages of a doubtful sender come through, see :meth:`Doubt.limit_rate`."""
+        self._doubt.limit_rate(rate_per_s, pause_s)
 
     def limit_rate(self, rate_per_s: float, known_factor: int = 1) -> None:
         """
@@ -105,7 +119,7 @@ class Gate:
             self.dropped["banned"] += 1
             return False
         if (self._agents and (host, port) in self._agents and host not in self._trusted) or (
-            host in self._doubtful and host not in self._trusted and not self._shows_proof(host, first)
+            host in self._doubtful and host not in self._trusted and not self._comes_through(host, first)
         ):
             self.dropped["banned"] += 1
             return False
@@ -133,6 +147,13 @@ class Gate:
             lower = line.lower()
             judged = self._judged[line] = any(word in lower for word in self._scanners)
         return judged
+
+    def _comes_through(self, host: str, data: bytes) -> bool:
+        """A sender who is banned in doubt."""
+        if self._shows_proof(host, data):
+            self._on_proof(host)
+            return True
+        return self._doubt.admit(host, data, self._now(), known=self._known(host))
 
     def _shows_proof(self, host: str, data: bytes) -> bool:
         """Credentials with a nonce of ours that was sent to this very address cannot be forged."""

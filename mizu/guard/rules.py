@@ -16,6 +16,7 @@ class Rules:
     address_window_s: float = 60.0
     address_ban_s: float = 600.0
     number_fails: int = 60  #: calls to numbers that nobody has; 0: no bans
+    options_fails: int = 200  #: OPTIONS of one address; 0: no bans
     network_addresses: int = 5  #: banned addresses that make their network bad; 0: no bans of networks
     network_prefix4: int = 24
     network_prefix6: int = 48
@@ -23,6 +24,8 @@ class Rules:
     ban_most_s: float = 86_400.0
     remember_s: float = 86_400.0
     unproven_ban_s: float = 60.0
+    unproven_rate: int = 500  #: messages a second of a known address while it is banned in doubt
+    unproven_pause_s: float = 5.0  #: between two repeated requests of one that is not known
     known_factor: int = 10
     known_s: float = 3600.0
     account_fails: int = 20  #: wrong passwords of one account; 0: accounts are not slowed down

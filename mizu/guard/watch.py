@@ -23,6 +23,8 @@ class Offence(StrEnum):
     UNANSWERED = "unauthenticated requests"  #: challenged, and never answered
     MALFORMED = "malformed messages"
     UNKNOWN_NUMBER = "unknown numbers"
+    USELESS = "requests that belong to nothing"  #: refused whoever sends them: no dialog, no such method...
+    OPTIONS = "too many OPTIONS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Verdict:
 class Failures:
     """A line of what is being counted, for operators."""
 
-    what: str  #: ``address``, ``agent`` or ``account``
+    what: str  #: ``address``, ``numbers`` or ``options`` (both of an address), ``agent`` or ``account``
     who: str
     count: int
     left_s: float  #: until the window ends
@@ -69,7 +71,8 @@ class Watch:
             False: WindowCounts(limit),
             True: WindowCounts(limit),
         }
-        self._numbers: WindowCounts[str] = WindowCounts(limit)
+        self._numbers: dict[bool, WindowCounts[str]] = {False: WindowCounts(limit), True: WindowCounts(limit)}
+        self._options: dict[bool, WindowCounts[str]] = {False: WindowCounts(limit), True: WindowCounts(limit)}
         self.noted: dict[Offence, int] = dict.fromkeys(Offence, 0)  #: since the start
 
     def note(
@@ -88,8 +91,11 @@ class Watch:
         factor = rules.known_factor if known else 1
         key = _sender(host)
         if offence is Offence.UNKNOWN_NUMBER:
-            count = self._numbers.add(key, now_s, rules.address_window_s)
+            count = self._numbers[proven].add(key, now_s, rules.address_window_s)
             return self._verdict(host, 0, offence, proven, count, rules.number_fails * factor)
+        if offence is Offence.OPTIONS:
+            count = self._options[proven].add(key, now_s, rules.address_window_s)
+            return self._verdict(host, 0, offence, proven, count, rules.options_fails * factor)
         if offence is Offence.WRONG_PASSWORD and proven:
             count = self._agents.add((host, port), now_s, rules.agent_window_s)
             if 0 < rules.agent_fails * factor <= count:
@@ -108,12 +114,15 @@ class Watch:
         if not 0 < threshold <= count:
             return None
         key, rules = _sender(host), self.rules
-        for table in (self._addresses[proven], self._unanswered[proven], self._numbers):
-            table.forget(key)
+        for tables in self._of_addresses():
+            tables[proven].forget(key)
         if proven:
             return Verdict(target_of(host), rules.address_ban_s, rules.ban_most_s, offence.value, True)
         short_s = min(rules.unproven_ban_s, rules.address_ban_s)
         return Verdict(target_of(host), short_s, short_s, offence.value, False) if short_s else None
+
+    def _of_addresses(self) -> Iterator[dict[bool, WindowCounts[str]]]:
+        yield from (self._addresses, self._unanswered, self._numbers, self._options)
 
     def accepted(self, host: str) -> None:
         """Somebody there answered a challenge rightly: the earlier ones were no offence."""
@@ -162,23 +171,29 @@ class Watch:
     def forget(self, target: Target | None) -> None:
         """What was counted about a sender is forgotten; ``None``: about all, accounts too."""
         if target is not None:
-            for table in (*self._addresses.values(), *self._unanswered.values(), self._numbers):
-                table.forget(_sender(target.host))
+            for tables in self._of_addresses():
+                tables[True].forget(_sender(target.host))
+                tables[False].forget(_sender(target.host))
             self._agents.forget((target.host, target.port))
             return
-        for every in (*self._addresses.values(), *self._unanswered.values(), self._numbers, self._accounts):
-            every.clear()
+        for tables in self._of_addresses():
+            tables[True].clear()
+            tables[False].clear()
+        self._accounts.clear()
         self._agents.clear()
         self._next_try_s.clear()
 
     def failures(self, now_s: float) -> Iterator[Failures]:
         """Everything that is being counted."""
         for proven in (True, False):
-            for table in (self._addresses[proven], self._unanswered[proven]):
-                for host, count, left_s in table.live(now_s):
-                    yield Failures("address", host, count, left_s, proven)
-        for host, count, left_s in self._numbers.live(now_s):
-            yield Failures("numbers", host, count, left_s, True)
+            for what, tables in (
+                ("address", self._addresses),
+                ("address", self._unanswered),
+                ("numbers", self._numbers),
+                ("options", self._options),
+            ):
+                for host, count, left_s in tables[proven].live(now_s):
+                    yield Failures(what, host, count, left_s, proven)
         for (host, port), count, left_s in self._agents.live(now_s):
             yield Failures("agent", target_of(host, port).text, count, left_s, True)
         for name, count, left_s in self._accounts.live(now_s):
@@ -187,8 +202,8 @@ class Watch:
     def counts(self) -> dict[str, int]:
         """Figures for status and metrics."""
         shown = {f"noted_{offence.name.lower()}": count for offence, count in self.noted.items()}
-        tables = (*self._addresses.values(), *self._unanswered.values())
-        shown["watched"] = sum(len(table) for table in tables) + len(self._agents)
+        watched = sum(len(tables[True]) + len(tables[False]) for tables in self._of_addresses())
+        shown["watched"] = watched + len(self._agents)
         shown["accounts_watched"] = len(self._accounts)
         return shown
 

@@ -112,6 +112,7 @@ class EchoFlow:
 
     proto = "udp"
     reliable = False
+    answer_max_bytes = 0
 
     def __init__(self, sip: "EchoSip", remote: tuple[str, int]) -> None:
         self._sip = sip

@@ -24,6 +24,8 @@ class Flow(Protocol):
     local: tuple[str, int]  #: our address as this peer can reach it; goes into Via and Contact
     remote: tuple[str, int]  #: numeric host (IPv4-mapped IPv6 as IPv4), port
     listener: str  #: ``udp:HOST:PORT`` of the listener it belongs to; as stored in bindings
+    #: What the request that it was made for allows as its answer, as its source may be forged; 0: anything.
+    answer_max_bytes: int
 
     def send(self, data: bytes, on_error: Callable[[str], None] | None = None) -> None:
         """

@@ -5,6 +5,7 @@ No socket, no clock: messages leave through a :class:`~mizu.sip.flow.Flow`, time
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mizu.sip.flow import Flow, Hop, Transports
@@ -75,16 +76,16 @@ class Counts:
         self.unexpected = 0  #: inputs a machine has no row for; anything but 0 is a fault of ours
 
 
-#: Challenges, and what a request of no dialog gets: who hears this has proved nothing, perhaps not even his
-#: address, so it is neither much longer than what he sent nor repeated.
+#: Challenges, and what a request of no dialog gets: who hears this has proved nothing, so we never repeat it.
 UNPROVEN = frozenset((401, 407, 481))
 
 
 class Surroundings:
     """What all transactions of one layer share."""
 
-    __slots__ = ("ack_received", "counts", "deadlines", "drop_client", "drop_server", "fitted", "lingering",
-                 "now", "settle_client", "settle_server", "start", "timers", "transports")  # fmt: skip
+    __slots__ = ("ack_received", "counts", "deadlines", "drop_client", "drop_server", "is_proved",
+                 "lingering", "now", "settle_client", "settle_server", "start", "timers", "transports",
+                 "trimmed")  # fmt: skip
 
     def __init__(
         self, now: Callable[[], float], deadlines: DeadlineHeap, timers: TimerSettings, counts: Counts
@@ -99,7 +100,8 @@ class Surroundings:
         self.settle_server: Callable[[ServerTransaction], None]
         self.settle_client: Callable[[ClientTransaction], None]
         self.ack_received: Callable[[Request, Flow], None]
-        self.fitted: Callable[[Response, Flow], bytes]
+        self.is_proved: Callable[[Flow], bool]
+        self.trimmed: Callable[[Response, Flow], bytes]
         self.transports: Transports | None
         self.start: Callable[[Request, Flow, bytes, str, ClientUser], ClientTransaction]
 
@@ -166,10 +168,15 @@ class ServerTransaction(Machine):
     """
     A request that came, until its last answer can be forgotten. Made by the layer.
 
+    Over UDP the source may be forged. Until the sender is known to be there, each copy of the request allows
+    no more bytes than ``answer_max_bytes`` of its flow; a provisional response waits until enough is left for
+    a final one. So what is sent on a timer stays away from him, and a client that is really there asks again.
+
     The four callbacks are ``None`` until somebody wants to know.
     """
 
     __slots__ = (
+        "_allowed_bytes",
         "_reopened",
         "cancelled",
         "final_sent",
@@ -195,6 +202,7 @@ class ServerTransaction(Machine):
         self.cancelled = False  #: a CANCEL for this INVITE came before its final response
         self.to_tag = ""  #: To tag of our answers, as far as one was sent; INVITE only
         self.wire = b""  #: the newest response, as sent
+        self._allowed_bytes: float = flow.answer_max_bytes or inf
         self.on_cancel: Callable[[Request], None] | None = (
             None  #: a CANCEL came and was answered 200; answer 487
         )
@@ -213,17 +221,33 @@ class ServerTransaction(Machine):
         Send a response. Ignored when the state does not allow it, as for a second final response (17.2.1,
         17.2.2); a 2xx to INVITE may be sent again and again (13.3.1.4).
         """
-        status = response.status
-        wire = self._shared.fitted(response, self.flow) if status in UNPROVEN else response.to_bytes()
-        self.answer(status, wire)
+        wire = response.to_bytes()
+        if len(wire) > self._allowed_bytes:
+            wire = self._shared.trimmed(response, self.flow)
+        self.answer(response.status, wire)
 
     def answer(self, status: int, wire: bytes, to_tag: str = "") -> None:
         """
-        :meth:`respond` with bytes. Not for :data:`UNPROVEN`, which may have to be made smaller.
+        :meth:`respond` with bytes, which cannot be made smaller for an unproved sender.
 
         :param to_tag: of the response; matters for an INVITE.
         """
         raise NotImplementedError
+
+    def asked_again(self, flow: Flow) -> None:
+        """A copy of the request has come over that flow (called by the layer)."""
+        self._allowed_bytes += flow.answer_max_bytes
+
+    def _may_send(self, status: int, wire: bytes) -> bool:
+        """Take what this costs from what the sender may be sent; false: it is too much for him now."""
+        left = self._allowed_bytes - len(wire)
+        if left < (self.flow.answer_max_bytes if status < 200 else 0):
+            if not self._shared.is_proved(self.flow):
+                self._shared.counts.withheld += 1
+                return False
+            left = inf
+        self._allowed_bytes = left
+        return True
 
     def release(self) -> None:
         """The user of an answered and acknowledged INVITE needs its request no more: most of its memory."""
@@ -267,11 +291,11 @@ class ServerTransaction(Machine):
     def _send(self, answer: Answer) -> None:
         status, self.wire = answer
         self._shared.counts.responses_out[status // 100] += 1
-        if self.wire:
+        if self._may_send(status, self.wire):
             self.flow.send(self.wire, self.failed)
 
     def _send_again(self, _message: object) -> None:
-        if self.wire:
+        if self.wire and self._may_send(100 if self.pending else 200, self.wire):
             self._shared.counts.repeated_out += 1
             self.flow.send(self.wire, self.failed)
 
@@ -294,9 +318,12 @@ class OtherServer(ServerTransaction):
 
     def _answer(self, answer: Answer) -> None:
         self.final_sent = True
-        self.wire = answer[1]
+        status, wire = answer
+        self.wire = wire if self._may_send(status, wire) else b""
         self._shared.settle_server(self)
-        self._send(answer)
+        self._shared.counts.responses_out[status // 100] += 1
+        if self.wire:
+            self.flow.send(self.wire, self.failed)
 
 
 class InviteServer(ServerTransaction):

@@ -128,11 +128,14 @@ class TransactionLayer:
         self._merge_keys: dict[Key, MergeKey] = {}
 
         self.is_known: Callable[[Flow], bool] = _nobody_is_known  #: may be sent answers of any size
-        #: Answers a REGISTER that came over UDP before there is a transaction; ``None``: it needs one.
-        self.register_at_once: Callable[[Request, Flow], Answer | None] = _never_at_once
+        #: told of a CANCEL of nothing
+        self.cancel_refused: Callable[[Flow], None] = _nobody_counts
+        #: Answers a new request before there is a transaction; ``None``: it needs one.
+        self.at_once: Callable[[Request, Flow], Answer | None] = _never_at_once
 
         self._shared = shared = Surroundings(now, deadlines, timers, self.tallies)
-        shared.fitted = self._fitted
+        shared.is_proved = self.is_proved
+        shared.trimmed = self._trimmed
         shared.drop_server = self._drop_server
         shared.drop_client = self._drop_client
         shared.settle_server = self._settle_server
@@ -204,6 +207,7 @@ class TransactionLayer:
                 tx.step("ACK", request)
         else:
             self.tallies.repeated_in += 1
+            tx.asked_again(flow)
             tx.step("INVITE" if isinstance(tx, InviteServer) else "request")
 
     def _receive_new(self, request: Request, flow: Flow, key: Key) -> None:
@@ -221,11 +225,10 @@ class TransactionLayer:
             self.tallies.refused += 1
             self._refuse(request, flow, 503)
             return
-        if method == "REGISTER" and not flow.reliable:
-            answer = self.register_at_once(request, flow)
-            if answer is not None:
-                self._answer_at_once(request, flow, key, answer)
-                return
+        answer = self.at_once(request, flow)
+        if answer is not None:
+            self._answer_at_once(request, flow, key, answer)
+            return
         tx = (InviteServer if method == "INVITE" else OtherServer)(request, flow, key, self._shared)
         self._servers[key] = tx
         try:
@@ -247,9 +250,12 @@ class TransactionLayer:
             return
         self.tallies.responses_out[status // 100] += 1
         wire = answer_bytes(request, status, reason, to_tag=to_tag, fields=fields)
+        if len(wire) > flow.answer_max_bytes and not self.is_proved(flow):
+            wire = self._fitted(request.reply(status, reason, to_tag=to_tag, fields=fields), flow)
         self._answers[key] = wire
         self._timer_j.add(key, self._now())
-        flow.send(wire, self._send_failed)
+        if wire:
+            flow.send(wire, self._send_failed)
 
     def _send_failed(self, reason: str) -> None:
         """The kept answer could not be sent; a repetition of the request asks for it again."""
@@ -283,6 +289,7 @@ class TransactionLayer:
                 (*stem, method) in self._servers or (*stem, method) in self._answers for method in METHODS
             )
         if not known:
+            self.cancel_refused(flow)
             self._refuse(cancel, flow, 481)
             return
         tag = invite.to_tag if invite is not None else ""
@@ -370,19 +377,32 @@ class TransactionLayer:
         """
         self.tallies.responses_out[status // 100] += 1
         wire = answer_bytes(request, status, reason, to_tag=to_tag, fields=fields)
-        most: int = getattr(flow, "answer_max_bytes", 0)
+        most = flow.answer_max_bytes
         if most and len(wire) > most:
             wire = self._fitted(request.reply(status, reason, to_tag=to_tag, fields=fields), flow)
         if wire:
             flow.send(wire)
+
+    def is_proved(self, flow: Flow) -> bool:
+        """Is the sender certainly there, so that he may be sent what the protocol wants?"""
+        return not flow.answer_max_bytes or self.is_known(flow)
 
     def _fitted(self, response: Response, flow: Flow) -> bytes:
         """
         A response in bytes, not larger than this flow may be sent unproved (``UdpFlow.answer_max_bytes``):
         without what can be missed, or, when that does not help, nothing.
         """
+        wire = self._trimmed(response, flow)
+        most = flow.answer_max_bytes
+        if not most or len(wire) <= most or self.is_known(flow):
+            return wire
+        self.tallies.withheld += 1
+        return b""
+
+    def _trimmed(self, response: Response, flow: Flow) -> bytes:
+        """A response in bytes; for an unproved sender without what can be missed, if he may not have all."""
         wire = response.to_bytes()
-        most: int = getattr(flow, "answer_max_bytes", 0)
+        most = flow.answer_max_bytes
         if not most or len(wire) <= most or self.is_known(flow):
             return wire
         for key in _DISPENSABLE:
@@ -392,11 +412,7 @@ class TransactionLayer:
             if len(challenges) > 1:  # one for each algorithm: every client knows that of the shortest
                 response.remove(name)
                 response.add(name, min(challenges, key=len))
-        wire = response.to_bytes()
-        if len(wire) <= most:
-            return wire
-        self.tallies.withheld += 1
-        return b""
+        return response.to_bytes()
 
     def _refuse(self, request: Request, flow: Flow, status: int) -> None:
         fields: Sequence[tuple[str, str]] = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
@@ -494,6 +510,10 @@ _NAMES: dict[type, str] = {
 
 def _nobody_is_known(flow: Flow) -> bool:
     return False
+
+
+def _nobody_counts(flow: Flow) -> None:
+    """Nobody counts."""
 
 
 def _never_at_once(request: Request, flow: Flow) -> Answer | None:

@@ -64,7 +64,11 @@ def settings_of(config: Config, node: str) -> SwitchSettings:
     )
 
 
-def _nobody_counts(host: str) -> None:
+def _nobody_counts(host: str, proved: bool) -> None:
+    return None
+
+
+def _nobody_notes(flow: Flow) -> None:
     return None
 
 
@@ -136,11 +140,14 @@ class Switchboard:
         ways = Ways(routers, self._unknown_number)
         self._writes = CallWrites(calls, ways)
         self.pager = Pager(self, ways.find)
-        #: told the address a call came from whose number nobody has; carriers are not told of
-        self.on_unknown_number: Callable[[str], None] = _nobody_counts
+        #: told the address a call came from whose number nobody has, and whether that address is proved;
+        #: carriers are not told of
+        self.on_unknown_number: Callable[[str, bool], None] = _nobody_counts
+        #: told of a caller who has heard our answer, so that his address is real
+        self.on_proved: Callable[[Flow], None] = _nobody_notes
 
-    def _unknown_number(self, source_host: str) -> None:
-        self.on_unknown_number(source_host)
+    def _unknown_number(self, source_host: str, proved: bool) -> None:
+        self.on_unknown_number(source_host, proved)
 
     # ------------------------------------------------------------ what operators see
 
@@ -255,8 +262,13 @@ class Switchboard:
         else:
             self._spawn(self._page(tx))
 
+    def has_dialog(self, request: Request) -> bool:
+        """Is a request with a To tag in a dialog of ours? Only if Call-ID and both tags say so."""
+        leg = self._dialogs.get((request.call_id, request.to.tag))
+        return leg is not None and leg.dialog_of_request(request) is not None
+
     def in_dialog(self, tx: ServerTransaction) -> None:
-        """A request with a To tag. Belongs to a leg only if Call-ID and both tags say so."""
+        """A request with a To tag, see :meth:`has_dialog`."""
         request = tx.request
         leg = self._dialogs.get((request.call_id, request.to.tag))
         dialog = leg.dialog_of_request(request) if leg is not None else None
@@ -271,18 +283,21 @@ class Switchboard:
         else:
             receive(leg, tx, dialog)
 
-    def ack(self, request: Request, flow: Flow) -> None:
-        """An ACK for a 2xx of ours; all others are dropped."""
+    def ack(self, request: Request, flow: Flow) -> bool:
+        """An ACK for a 2xx of ours; all others are dropped. :return: whether it was of a call."""
         leg = self._dialogs.get((request.call_id, request.to.tag))
-        if leg is not None and leg.sent(request):
-            leg.ack_received(request, flow)
+        if leg is None or not leg.sent(request):
+            return False
+        if leg.ack_received(request, flow) and not flow.reliable:
+            self.on_proved(flow)
+        return True
 
-    def stray_response(self, response: Response, flow: Flow) -> None:
-        """A response of no transaction: a 2xx may still want its ACK again."""
-        if 200 <= response.status < 300 and response.cseq.method == "INVITE":
-            leg = self._watched.get(response.call_id)
-            if leg is not None:
-                leg.stray_answer(response)
+    def stray_response(self, response: Response, flow: Flow) -> bool:
+        """A response of no transaction: a 2xx may still want its ACK again. :return: whether of a call."""
+        leg = self._watched.get(response.call_id)
+        if leg is not None and 200 <= response.status < 300 and response.cseq.method == "INVITE":
+            leg.stray_answer(response)
+        return leg is not None
 
     # ------------------------------------------------------------ setting up
 
@@ -345,7 +360,8 @@ class Switchboard:
             call.begun_at,
             call.channels,
         )
-        self._writes.begin(call, account, opened, request.uri, flow.remote[0])
+        proved = self._authorizer.proves(request, flow)
+        self._writes.begin(call, account, opened, request.uri, flow.remote[0], proved)
 
     async def _page(self, tx: ServerTransaction) -> None:
         decision = await self._authorizer.authorize(tx.request, tx.flow)
@@ -380,6 +396,9 @@ class Switchboard:
                 self._contacts.clear()
             self._contacts[key] = found
         return found
+
+    def is_proved(self, flow: Flow) -> bool:
+        return self.layer.is_proved(flow)
 
     def targets(self, account: Account) -> Sequence[Target]:
         """

@@ -59,9 +59,18 @@ class CallWrites:
     # ------------------------------------------------------------ set-up
 
     def begin(
-        self, call: Call, account: Account, opened: CallOpened, request_uri: str, source_host: str
+        self,
+        call: Call,
+        account: Account,
+        opened: CallOpened,
+        request_uri: str,
+        source_host: str,
+        source_proved: bool = False,
     ) -> None:
-        """Open the row of its call, find routes; ``call.routed()`` or ``call.refused()`` follows."""
+        """
+        Open the row of its call, find routes; ``call.routed()`` or ``call.refused()`` follows. The parameters
+        are those of ``CallRequest``.
+        """
         call.payer = account
         wanted = CallRequest(
             call.call_id,
@@ -71,6 +80,7 @@ class CallWrites:
             request_uri,
             source_host,
             call.begun_at,
+            source_proved,
         )
         written = _begun(self._store.open(opened))
         written.addCallbacks(self._opened, self._not_opened, (call, wanted), errbackArgs=(call,))

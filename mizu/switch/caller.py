@@ -253,13 +253,14 @@ class CallerLeg(Leg):
         self.agree(self.interval)
         self.accept_invite(self.tx, self._wire(200, dialog, fields, body), dialog.local_tag, on_ack)
 
-    def ack_received(self, ack: Request, flow: Flow) -> None:
+    def ack_received(self, ack: Request, flow: Flow) -> bool:
         """The call is set up: what only that needed is let go, most of a held call's memory."""
-        super().ack_received(ack, flow)
+        heard = super().ack_received(ack, flow)
         if self.answer_repeat is None and self.state is LegState.UP and hasattr(self, "tx"):
             self._reliable = None
             self.tx.release()
             del self.tx
+        return heard
 
     def _settle_on(self, dialog: Dialog) -> None:
         """That dialog is the one; what else was begun is forgotten."""

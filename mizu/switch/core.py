@@ -57,11 +57,13 @@ class SwitchboardPort(Protocol):
 
     def message(self, tx: ServerTransaction) -> None: ...
 
+    def has_dialog(self, request: Request) -> bool: ...
+
     def in_dialog(self, tx: ServerTransaction) -> None: ...
 
-    def ack(self, request: Request, flow: Flow) -> None: ...
+    def ack(self, request: Request, flow: Flow) -> bool: ...
 
-    def stray_response(self, response: Response, flow: Flow) -> None: ...
+    def stray_response(self, response: Response, flow: Flow) -> bool: ...
 
 
 class GuardPort(Protocol):
@@ -69,10 +71,16 @@ class GuardPort(Protocol):
 
     def malformed(self, flow: Flow) -> None: ...
 
+    def useless(self, flow: Flow) -> None: ...
+
+    def asked(self, flow: Flow) -> None: ...
+
 
 class _NoGuard:
     def malformed(self, flow: Flow) -> None:
         """Nobody counts."""
+
+    useless = asked = malformed
 
 
 class SipCore:
@@ -144,17 +152,28 @@ class SipCore:
 
     # ------------------------------------------------------------ from the transaction layer
 
-    def register_at_once(self, request: Request, flow: Flow) -> Answer | None:
-        """A REGISTER with credentials over UDP. ``None``: it needs a transaction, and will get one."""
-        if not self.ready:
+    def at_once(self, request: Request, flow: Flow) -> Answer | None:
+        """
+        What needs no state gets none, so that nobody fills the tables who has proved nothing: what is wrong
+        with a request, requests of dialogs that do not exist, a REGISTER with credentials over UDP.
+
+        :return: ``None``: it needs a transaction, and will get one.
+        """
+        registers = request.method == "REGISTER"
+        if not self.ready and registers:
             return None
-        refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
-        if refusal is not None:
-            return self._refusal(request, refusal)
-        answer = self.registrar.answer_now(request, flow)
-        if answer is None:
+        if self._checked is not request:
+            refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
+            if refusal is not None:
+                self._guard.useless(flow)
+                return self._refusal(request, refusal)
             self._checked = request
-        return answer
+        if registers:
+            return None if flow.reliable else self.registrar.answer_now(request, flow)
+        if self._in_dialog(request) and not self.switchboard.has_dialog(request):
+            self._guard.useless(flow)
+            return Answer(481, None, self._server, None, keep=False)
+        return None
 
     def request_received(self, tx: ServerTransaction) -> None:
         """A new server transaction."""
@@ -179,11 +198,13 @@ class SipCore:
 
     def ack_received(self, ack: Request, flow: Flow) -> None:
         """An ACK for a 2xx. One that belongs to no call is dropped, as all ACKs are (RFC 3261 17)."""
-        self.switchboard.ack(ack, flow)
+        if not self.switchboard.ack(ack, flow):
+            self._guard.useless(flow)
 
     def stray_response(self, response: Response, flow: Flow) -> None:
         """A response that no client transaction waits for: a 2xx may still need its ACK."""
-        self.switchboard.stray_response(response, flow)
+        if not self.switchboard.stray_response(response, flow):
+            self._guard.useless(flow)
 
     # ------------------------------------------------------------ inside
 
@@ -216,14 +237,17 @@ class SipCore:
         refusal = refuse(request, methods=METHODS, supported=SUPPORTED)
         if refusal is not None:
             status, reason, fields, tag, _ = self._refusal(request, refusal)
+            self._guard.useless(flow)
             self.layer.answer_stateless(request, flow, status, reason, to_tag=tag, fields=fields)
             self._count(method, status)
             return True
         if policy in FIXED:
             status, headers = FIXED[policy]
+            self._guard.useless(flow)
             self._reply_stateless(request, flow, status, (*headers, *self._server))
             return True
         if policy == "open":
+            self._guard.asked(flow)
             self._answer_options(request, flow)
             return True
         if not asks:

@@ -22,7 +22,7 @@ from mizu.sip.wire import answer_bytes
 from mizu.switch.description import continued, fixed_address
 from mizu.switch.ports import ALLOW, SUPPORTED, Ports
 from mizu.switch.sent import LegRequest
-from mizu.switch.way_back import stays_with
+from mizu.switch.way_back import comes_by_route, stays_with
 
 if TYPE_CHECKING:
     from mizu.switch.call import Call
@@ -50,6 +50,7 @@ class Leg:
         "_bye_fields",
         "_bye_s",
         "_expire",
+        "_unheard",
         "account",
         "allow",
         "answer_cseq",
@@ -101,6 +102,7 @@ class Leg:
         self.refer_count = 0
         self.detached = False  #: transferred away: what it does no longer touches the call
         self._bye_after_ack = False
+        self._unheard = False  # our 2xx was never acknowledged, and its address may be forged
         self._bye_s = 0.0
         self._bye_fields: Sequence[Field] = ()
 
@@ -123,8 +125,10 @@ class Leg:
 
     def routed_through(self, host: str) -> bool:
         """Is that host a proxy of the dialog's route set, so that requests may come from there?"""
-        dialog = self.dialog
-        return dialog is not None and any(f"{host}" in route for route in dialog.routes)
+        dialog, flow = self.dialog, self.flow
+        if dialog is None or flow is None:
+            return False
+        return comes_by_route(host, flow, dialog, self.account, self.ports.settings.proxies)
 
     # ------------------------------------------------------------ sending
 
@@ -299,19 +303,25 @@ class Leg:
             longest_s=self.ports.timers.t2_s,
         )
 
-    def ack_received(self, ack: Request, flow: Flow) -> None:
-        """An ACK for one of our 2xx. Repeated and foreign ones are dropped."""
+    def ack_received(self, ack: Request, flow: Flow) -> bool:
+        """
+        An ACK for one of our 2xx. Repeated and foreign ones are dropped.
+
+        :return: it came from where the 2xx was sent, so somebody there has heard that.
+        """
         dialog = self.dialog
         if self.answer_repeat is None or dialog is None or ack.cseq.number != self.answer_cseq:
-            return
-        if self.account is not None and self.flow is not None and flow.remote[0] != self.flow.remote[0]:
-            return  # from an address that never proved anything; the real one follows
+            return False
+        same = self.flow is not None and flow.remote[0] == self.flow.remote[0]
+        if self.account is not None and self.flow is not None and not same:
+            return False  # from an address that never proved anything; the real one follows
         self.stop_answer()
         on_ack, self.on_ack = self.on_ack, None
         if on_ack is not None:
             on_ack(ack)
         if self._bye_after_ack:
             self._send_bye()
+        return same
 
     def stop_answer(self) -> None:
         if self.answer_repeat is not None:
@@ -321,6 +331,7 @@ class Leg:
     def _no_ack(self) -> None:
         self.answer_repeat = None
         self.on_ack = None
+        self._unheard = self.flow is not None and not self.ports.is_proved(self.flow)
         if self._bye_after_ack:
             self._send_bye()
         elif self.state is LegState.UP:
@@ -345,6 +356,9 @@ class Leg:
 
     def _send_bye(self) -> None:
         self._bye_after_ack = False
+        if self._unheard:  # a forged caller; the one who owns the address shall not hear of it eleven times
+            self.finish()
+            return
         self._bye_s = self.ports.now()
         self.send("BYE", self._bye_fields, done=self._bye_done)
 

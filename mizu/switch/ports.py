@@ -76,6 +76,9 @@ class Ports(Protocol):
     def contact(self, flow: Flow) -> str:
         """Our Contact as the peer of this flow reaches it."""
 
+    def is_proved(self, flow: Flow) -> bool:
+        """Is whoever sent a request over this flow certainly there?"""
+
     def targets(self, account: Account) -> Sequence[Target]:
         """Where an account's phones are, best first; empty: none is registered."""
 

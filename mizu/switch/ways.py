@@ -9,10 +9,11 @@ from mizu.model import CARRIERS, CallRequest, Route
 class Ways:
     """
     :param routers: (name, router) in the order of use.
-    :param unknown: told the address a call came from whose number nobody has; carriers are not told of.
+    :param unknown: told the address a call came from whose number nobody has, and whether that is proved;
+        carriers are not told of.
     """
 
-    def __init__(self, routers: Sequence[tuple[str, IRouter]], unknown: Callable[[str], None]) -> None:
+    def __init__(self, routers: Sequence[tuple[str, IRouter]], unknown: Callable[[str, bool], None]) -> None:
         self._routers = [
             (router, router if IKnowsAtOnce.providedBy(router) else None) for _, router in routers
         ]
@@ -41,5 +42,5 @@ class Ways:
     def nobody(self, wanted: CallRequest) -> Sequence[Route]:
         """Nobody has that number; no routes."""
         if wanted.source_host and wanted.caller.type not in CARRIERS:
-            self._unknown(wanted.source_host)
+            self._unknown(wanted.source_host, wanted.source_proved)
         return ()

@@ -28,6 +28,7 @@ class RecordedFlow:
     ) -> None:
         self.proto = proto
         self.reliable = proto != "udp"
+        self.answer_max_bytes = 0
         self.local = local
         self.remote = remote
         self.listener = f"{proto}:{local[0]}:{local[1]}"

@@ -101,6 +101,7 @@ class FakeFlow:
         "_peer",
         "_transports",
         "_waiting",
+        "answer_max_bytes",
         "kept_for_s",
         "listener",
         "local",
@@ -115,6 +116,7 @@ class FakeFlow:
     ) -> None:
         self.proto = proto
         self.reliable = proto != "udp"
+        self.answer_max_bytes = 0
         self.local = local
         self.remote = remote
         self.listener = listener

@@ -89,7 +89,7 @@ async def api(store):
         )
         await store.calls.open(opened)
         for _ in range(1 + n // 2):
-            api.door.unknown_number(f"198.18.0.{n}")
+            api.door.unknown_number(f"198.18.0.{n}", True)
     yield api
     api.door.stop()
 

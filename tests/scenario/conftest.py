@@ -93,7 +93,7 @@ class World:
             is_partners=frozenset(partners).__contains__,
         )
         self.core.layer = self.layer
-        self.layer.register_at_once = self.core.register_at_once
+        self.layer.at_once = self.core.at_once
         self.core.registrar = Registrar(
             self.locations,
             MemoryLocationStore(self.clock),

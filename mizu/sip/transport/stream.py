@@ -71,6 +71,7 @@ class StreamTransport(Protocol):
     """
 
     reliable = True
+    answer_max_bytes = 0
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class PhoneFlow:
 
     proto = "udp"
     reliable = False
+    answer_max_bytes = 0
     local = ("127.0.0.1", 5060)
     listener = "udp:127.0.0.1:5060"
 
@@ -765,15 +766,15 @@ def test_C6_out_of_turn_nothing_is_looked_up_for_anybody(username: str) -> None:
 
 
 def test_the_guard_hears_who_was_let_in() -> None:
-    """Their addresses are known from then on."""
-    let_in: list[tuple[str, str]] = []
+    """Their addresses are known from then on, if they answered a challenge that was sent there."""
+    let_in: list[tuple[str, str, bool]] = []
     at = Setting(
         StoreBackend(FakeAccountStore("alice")),
-        on_accept=lambda flow, username: let_in.append((flow.remote[0], username)),
+        on_accept=lambda flow, username, proved: let_in.append((flow.remote[0], username, proved)),
     )
     at.log_in()
     at.log_in(password="wrong")
-    assert let_in == [("192.0.2.1", "alice")]
+    assert let_in == [("192.0.2.1", "alice", True)]
 
 
 def test_who_a_call_is_of_may_stand_in_its_display_name() -> None:

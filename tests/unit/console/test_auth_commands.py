@@ -158,5 +158,5 @@ def test_nothing_is_changed_by_asking(room: Room) -> None:
 
 def test_known_addresses_are_told(room: Room) -> None:
     """Partners and where somebody was authenticated."""
-    room.door.accepted(Flow("192.0.2.1", 5060), "alice")  # type: ignore[arg-type]
+    room.door.accepted(Flow("192.0.2.1", 5060), "alice", True)  # type: ignore[arg-type]
     assert room.test("192.0.2.1")["reasons"][0] == "known address: may fail 10 times as often"

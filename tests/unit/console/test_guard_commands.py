@@ -131,7 +131,7 @@ def test_failures_are_shown_as_they_are_counted(room: Room) -> None:
     """Before they are enough."""
     assert room.say("failures")["lines"] == ["nothing is counted now"]
     for _ in range(3):
-        room.door.unknown_number("192.0.2.9")
+        room.door.unknown_number("192.0.2.9", True)
     assert room.say("failures")["result"]["failures"][0]["count"] == 3
 
 

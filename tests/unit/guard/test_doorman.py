@@ -235,7 +235,7 @@ def test_C7_phones_of_the_owner_are_not_counted_while_others_guess(post: Post) -
     """A registered phone is checked always; where somebody was authenticated, bans take ten times as many."""
     post.registered.add(("alice", "192.0.2.1"))
     home, flat = Flow("192.0.2.1"), Flow("192.0.2.2")
-    post.door.accepted(flat, "bob")  # type: ignore[arg-type]
+    post.door.accepted(flat, "bob", True)  # type: ignore[arg-type]
     for number in range(10):
         guess(post, f"198.51.{number}.7", 5)
     assert all(post.door.may_log_in(home, "alice") for _ in range(100))  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ def test_enough_banned_addresses_ban_their_network(post: Post) -> None:
         post.spread(f"192.0.2.{number}", 20)
     assert post.banned["192.0.2.0/24"] == 600
     assert "192.0.2.99" in post.door.bans.addresses
-    post.door.accepted(Flow("198.51.100.200"), "alice")  # type: ignore[arg-type]
+    post.door.accepted(Flow("198.51.100.200"), "alice", True)  # type: ignore[arg-type]
     for number in range(1, 10):
         post.spread(f"198.51.100.{number}", 20)
     assert "198.51.100.0/24" not in post.banned
@@ -280,7 +280,7 @@ def test_mapped_addresses_are_counted_as_the_ipv4_addresses_they_are(post: Post)
 
 def test_known_addresses_may_fail_ten_times_as_often(post: Post) -> None:
     """Where somebody was authenticated within the hour, and those that the operator names."""
-    post.door.accepted(Flow("192.0.2.1"), "alice")  # type: ignore[arg-type]
+    post.door.accepted(Flow("192.0.2.1"), "alice", True)  # type: ignore[arg-type]
     post.set("guardpeers", "192.0.2.2, 198.51.100.0/24")
     for host in ("192.0.2.1", "192.0.2.2", "198.51.100.7"):
         post.spread(host, 199)
@@ -293,7 +293,7 @@ def test_challenges_count_only_while_they_are_not_answered(post: Post) -> None:
     """A hundred phones behind one address are challenged, and answer. Who never does is banned for a time."""
     for _ in range(100):
         post.door.challenged(Flow("192.0.2.1"))  # type: ignore[arg-type]
-        post.door.accepted(Flow("192.0.2.1"), "alice")  # type: ignore[arg-type]
+        post.door.accepted(Flow("192.0.2.1"), "alice", True)  # type: ignore[arg-type]
     assert post.banned == {}
     for _ in range(20):
         post.door.challenged(Flow("192.0.2.66"))  # type: ignore[arg-type]
@@ -303,7 +303,7 @@ def test_challenges_count_only_while_they_are_not_answered(post: Post) -> None:
 def test_unknown_numbers_ban_a_dialler_that_tries_them_all(post: Post) -> None:
     """Sixty in a minute; ten times as many from where somebody is authenticated."""
     for _ in range(60):
-        post.door.unknown_number("192.0.2.1")
+        post.door.unknown_number("192.0.2.1", True)
     assert post.banned == {"192.0.2.1": 600}
 
 
@@ -454,7 +454,7 @@ def test_rate_and_scanners_of_the_gate_follow_the_options() -> None:
     post.set("guardrate", "5")
     post.set("guardknownfactor", "3")
     post.set("guardpeers", "192.0.2.2")
-    post.door.accepted(Flow("::ffff:192.0.2.3"), "alice")  # type: ignore[arg-type]
+    post.door.accepted(Flow("::ffff:192.0.2.3"), "alice", True)  # type: ignore[arg-type]
     hosts = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "127.0.0.1")
     assert [passing(host) for host in hosts] == [10, 30, 30, 300]
     post.set("guardscanners", "odd")
@@ -485,3 +485,69 @@ class BadExport(RecordingExport):
 
     def whitelist(self, targets: Any) -> None:
         raise RuntimeError("no")
+
+
+def test_C7_forged_calls_ban_nobody_for_certain(post: Post) -> None:
+    """Calls of accounts without password to unknown numbers: in doubt, however known the address is."""
+    forged: Any = Flow("192.0.2.1")
+    for _ in range(700):
+        post.door.accepted(forged, "open", False)
+        post.door.unknown_number("192.0.2.1", False)
+    assert not post.door.is_known(forged)
+    assert [ban.proven for ban in post.door.bans.all()] == [False]
+    assert post.store.rows == {}
+    assert len(post.door.known) == 0
+
+
+def test_C7_who_is_let_in_with_proof_is_out_of_doubt(post: Post) -> None:
+    """The ban that forged messages brought ends at once; it is not one in a row."""
+    post.junk("192.0.2.1", 20)
+    assert "192.0.2.1" in post.door.bans.doubtful
+    post.door.accepted(Flow("192.0.2.1"), "alice", False)  # type: ignore[arg-type]
+    assert "192.0.2.1" in post.door.bans.doubtful
+    post.door.accepted(Flow("192.0.2.1"), "alice", True)  # type: ignore[arg-type]
+    assert post.banned == {}
+    post.junk("192.0.2.1", 199)
+    assert post.banned == {}  # known now
+
+
+def test_an_operators_ban_is_not_ended_by_a_right_password(post: Post) -> None:
+    """Nor one that was proved."""
+    done(post.desk.ban("192.0.2.1", None, "", "boss"))
+    post.door.accepted(Flow("192.0.2.1"), "alice", True)  # type: ignore[arg-type]
+    assert post.banned == {"192.0.2.1": -1}
+
+
+def test_who_shows_a_nonce_and_nothing_more_is_banned_for_certain(post: Post) -> None:
+    """His address is real, so it is his own doing; whoever logs in with it is not concerned."""
+    post.junk("192.0.2.1", 20)
+    for _ in range(19):
+        post.door.proof_shown("192.0.2.1")
+    post.door.accepted(Flow("192.0.2.1"), "alice", True)  # type: ignore[arg-type]
+    assert post.banned == {}
+    for _ in range(20):
+        post.door.proof_shown("192.0.2.2")
+    assert post.banned == {"192.0.2.2": 600}
+
+
+@pytest.mark.parametrize(("what", "most"), [("useless", 20), ("asked", 200)])
+def test_requests_without_meaning_are_counted(post: Post, what: str, most: int) -> None:
+    """What belongs to no dialog, methods that do not exist; OPTIONS may be ten times as many."""
+    for _ in range(most - 1):
+        getattr(post.door, what)(Flow("192.0.2.1"))
+        getattr(post.door, what)(Flow("192.0.2.2", reliable=True))
+    assert post.banned == {}
+    getattr(post.door, what)(Flow("192.0.2.1"))
+    getattr(post.door, what)(Flow("192.0.2.2", reliable=True))
+    assert post.banned == {"192.0.2.1": 60, "192.0.2.2": 600}
+
+
+@pytest.mark.parametrize("what", ["useless", "asked"])
+def test_keep_alives_of_an_office_are_no_offence(post: Post, what: str) -> None:
+    """Known over a connection it may send what it likes; over UDP ten times as much, then it is slowed."""
+    for host, reliable in (("192.0.2.1", False), ("192.0.2.2", True)):
+        post.door.accepted(Flow(host, reliable=reliable), "alice", True)  # type: ignore[arg-type]
+        for _ in range(3000):
+            getattr(post.door, what)(Flow(host, reliable=reliable))
+    assert post.banned == {"192.0.2.1": 60}
+    assert "192.0.2.1" in post.door.bans.doubtful

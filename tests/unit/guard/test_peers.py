@@ -138,7 +138,7 @@ async def test_D2_a_partner_is_not_sent_more_than_others() -> None:
     await post.door._options.set("guardpeers", "192.0.2.1")
     assert post.door.is_known(flow)
     await post.door._options.reset("guardpeers")
-    post.door.accepted(flow, "trunk")
+    post.door.accepted(flow, "trunk", True)
     assert post.door.is_known(flow)
 
 

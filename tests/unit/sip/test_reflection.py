@@ -27,7 +27,7 @@ class Rig:
         self.clock = FakeClock()
         self.user = RecordedUser()
         self.flow = RecordedFlow(self.clock)
-        self.flow.answer_max_bytes = most_bytes  # type: ignore[attr-defined]
+        self.flow.answer_max_bytes = most_bytes
         self.layer = TransactionLayer(self.user, self.clock.deadlines, self.clock.mono_s)
 
     def answer(self, *fields: tuple[str, str]) -> Response | None:
@@ -76,8 +76,8 @@ def refuse(tx: ServerTransaction) -> None:
     tx.respond(tx.request.reply(481))
 
 
-def test_D2_what_a_forged_INVITE_gets_is_not_repeated_by_itself() -> None:
-    """One challenge, or one 481, for each copy; other refusals are repeated until the ACK."""
+def test_D2_challenges_are_not_repeated_by_themselves() -> None:
+    """One challenge, or one 481, for each copy, even to the known; other refusals until the ACK."""
     for status, sent in ((401, 1), (407, 1), (481, 1), (486, 11)):
         rig = Rig(0)
         rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
@@ -86,6 +86,48 @@ def test_D2_what_a_forged_INVITE_gets_is_not_repeated_by_itself() -> None:
         rig.clock.run_until_idle()
         assert rig.flow.summary == [str(status)] * sent
         assert len(rig.layer) == 0
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 416, 420, 483, 486, 501, 503])
+@pytest.mark.parametrize("copies", [1, 2, 5])
+def test_D2_no_answer_repeats_itself_to_an_unproved_sender(status: int, copies: int) -> None:
+    """Whatever it is: no more than each of his copies allows, and nothing on a timer. A 2xx too."""
+    rig = Rig(240)
+    for _ in range(copies):
+        rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
+    tx = rig.user.transactions[-1]
+    for _ in range(11 if status == 200 else 1):
+        tx.respond(tx.request.reply(status, to_tag="t"))
+    rig.clock.run_until_idle()
+    assert 0 < sum(map(len, rig.flow.sent)) <= 240 * copies
+    assert rig.layer.tallies.withheld > 0
+    assert len(rig.layer) == 0
+
+
+def test_D2_a_final_answer_comes_before_a_provisional_one() -> None:
+    """What an unproved caller may be sent is kept for the answer; a client that asks again hears of it."""
+    rig = Rig(240)
+    rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
+    tx = rig.user.transactions[-1]
+    tx.respond(tx.request.reply(180, to_tag="t"))
+    assert rig.flow.summary == []
+    rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
+    assert rig.flow.summary == ["180"]
+    tx.respond(tx.request.reply(200, to_tag="t"))
+    assert rig.flow.summary == ["180", "200"]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_D2_a_sender_who_is_proved_gets_what_the_protocol_wants(method: str) -> None:
+    """From the first answer on, or from the moment at which he is known."""
+    rig = Rig(10)
+    request = Request(method, "sip:b", [*INVITE[:-1], ("CSeq", f"1 {method}")])
+    rig.layer.receive(request, rig.flow)
+    tx = rig.user.transactions[-1]
+    rig.layer.is_known = lambda flow: True
+    tx.respond(tx.request.reply(486, to_tag="t"))
+    rig.clock.run_until_idle()
+    assert rig.flow.summary == ["486"] * (11 if method == "INVITE" else 1)
 
 
 def test_D2_each_copy_of_a_challenged_INVITE_gets_the_challenge_again() -> None:

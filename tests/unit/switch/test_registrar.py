@@ -27,6 +27,7 @@ class PhoneFlow:
     def __init__(self, host: str = "192.0.2.1", port: int = 5070, proto: str = "udp") -> None:
         self.proto = proto
         self.reliable = proto != "udp"
+        self.answer_max_bytes = 0
         self.local = ("203.0.113.5", 5060)
         self.listener = f"{proto}:0.0.0.0:5060"
         self.remote = (host, port)

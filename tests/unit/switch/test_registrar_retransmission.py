@@ -50,7 +50,7 @@ def test_a_repeated_register_gets_the_same_answer_although_its_nonce_count_is_us
     )
     user.registrar = Registrar(LocationTable(10), store, user.authorizer, RegistrationRules(), clock)
     layer = TransactionLayer(user, clock.deadlines, clock.mono_s)
-    layer.register_at_once = user.registrar.answer_now
+    layer.at_once = user.registrar.answer_now
     answers: list[Message] = []
     wire = FakeWire(clock)
 

@@ -45,9 +45,10 @@ class Slow:
         return succeed((Route("slow"),))
 
 
-def ways(*routers: object) -> tuple[Ways, list[str]]:
-    unknown: list[str] = []
-    return Ways([("r", router) for router in routers], unknown.append), unknown  # type: ignore[misc]
+def ways(*routers: object) -> tuple[Ways, list[tuple[str, bool]]]:
+    unknown: list[tuple[str, bool]] = []
+    found = Ways([("r", router) for router in routers], lambda *told: unknown.append(told))  # type: ignore[misc]
+    return found, unknown
 
 
 def test_the_first_router_that_knows_answers_at_once() -> None:
@@ -68,9 +69,9 @@ def test_a_number_that_nobody_has_is_told_of() -> None:
     """Except when a carrier asks for it."""
     found, unknown = ways(Known("1"))
     assert found.now(wanted("9")) == ()
-    assert unknown == ["10.0.0.2"]
+    assert unknown == [("10.0.0.2", False)]
     assert found.now(wanted("9", AccountType.GATEWAY)) == ()
-    assert unknown == ["10.0.0.2"]
+    assert unknown == [("10.0.0.2", False)]
 
 
 def test_a_refusal_is_raised() -> None:
