@@ -53,6 +53,10 @@ class LegRequest:
         self._ack: Callable[[], None] | None = None
 
     def start(self) -> None:
+        if self.request.method == "INVITE" and not self.dialog.remote_tag:
+            # To anybody but the party itself (RFC 2543) it would be the beginning of a call.
+            self._finish(488, None)
+            return
         outgoing = self.leg.send_out(self.request, self, self.dialog)
         if not self.finished:
             self.outgoing = outgoing

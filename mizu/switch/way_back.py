@@ -137,6 +137,28 @@ def without_connection(binding: Binding, proxies: Proxies = NO_PROXIES) -> Bindi
     return binding._replace(received_port=0, local="")
 
 
+def _is_user(account: Account | None) -> bool:
+    """And not a trunk or a carrier, whom the operator trusts with where things go."""
+    return account is not None and account.type not in CARRIERS
+
+
+def comes_by_route(host: str, flow: Flow, dialog: Dialog, account: Account | None, proxies: Proxies) -> bool:
+    """
+    May a request of this dialog come from ``host`` and not from where the party talked from before? From a
+    proxy of its route set. A user wrote that himself, and over UDP he writes source addresses as well: his
+    counts when a proxy of the operator stands between.
+    """
+    if _is_user(account):
+        if flow.remote[0] not in proxies:
+            return False
+        if host in proxies:
+            return True
+    try:
+        return any(is_same_host(SipUri.parse(uri_in(route)).host, host) for route in dialog.routes)
+    except BadMessage:
+        return False
+
+
 def stays_with(flow: Flow, dialog: Dialog, account: Account | None, proxies: Proxies) -> bool:
     """
     Must requests of this dialog go over that flow, whatever its Contact and Record-Route name?
@@ -147,7 +169,7 @@ def stays_with(flow: Flow, dialog: Dialog, account: Account | None, proxies: Pro
 
     :param flow: by which the party was heard last.
     """
-    if (account is None or account.type in CARRIERS) and dialog.remote_tag:
+    if not _is_user(account) and dialog.remote_tag:
         return False
     host = flow.remote[0]
     if dialog.routes and host in proxies:

@@ -13,7 +13,7 @@ import pytest
 from mizu.model import Binding, CallRequest, Route
 from mizu.sip.flow import Hop
 from mizu.sip.message import Response
-from mizu.testing import FakeClock, FakeWire
+from mizu.testing import FakeClock, FakeTransports, FakeWire
 from mizu.testing.peer import SipPeer
 from mizu.testing.peer_call import PeerCall
 
@@ -256,7 +256,7 @@ def test_by_a_session_timer(World: Any, talk: Any, who: str) -> None:
 @pytest.mark.parametrize("who", ["caller", "callee"])
 @pytest.mark.parametrize("way", WAYS)
 def test_by_having_no_tag(party: Party, who: str, way: str) -> None:
-    """A re-INVITE without a To tag would begin a call at the carrier (RFC 2543 peers have none)."""
+    """A re-INVITE without a To tag would begin a call at the carrier (RFC 2543): none is sent."""
     mallory, bob, world = party.mallory, party.bob, party.world
     assert party.register() == 200
     mallory.contact = BAIT
@@ -285,11 +285,30 @@ def test_by_having_no_tag(party: Party, who: str, way: str) -> None:
     world.until(lambda: of_bob.state == "up")
     world.pass_s(1)
     again = of_bob.reinvite()
-    world.pass_s(1)
-    mallory.calls[-1].reject(486)  # to his phone it is another call
     world.until(lambda: again.done)
+    assert again.status == 488
     of_bob.hang_up()
     world.pass_s(1)
+    party.safe()
+
+
+@pytest.mark.parametrize("who", ["caller", "callee"])
+def test_by_a_forged_source_in_a_call(party: Party, talk: Any, who: str) -> None:
+    """A Record-Route of his own lets nothing in that comes from there without a login."""
+    world = party.world
+    of_mallory, of_bob = in_call(party, talk, who, ("Record-Route", "<sip:10.0.2.77;lr>"))
+    (call,) = world.board.calls.values()
+    leg = next(one for one in call.legs if one.side == who)
+    forged = of_mallory._request("INFO", 900, b"1", [("Content-Type", "text/plain")])
+    forged.prepend("Via", "SIP/2.0/UDP 10.0.2.77;branch=z9hG4bKforged")
+    strange = FakeTransports(world.wire, ["udp:10.0.2.77:5060"])
+    flow = strange.flow_to(Hop("udp", "10.0.0.1", 5060))
+    assert flow is not None
+    flow.send(forged.to_bytes())
+    world.pass_s(1)
+    assert [one.summary for one in world.wire.log if one.target[0] == "10.0.2.77"] == ["407 INFO"]
+    assert leg.flow.remote[0] == "10.0.1.3"
+    assert not of_bob.got("INFO")
     party.safe()
 
 

@@ -10,6 +10,7 @@ from mizu.sip.dialog import Dialog
 from mizu.switch.way_back import (
     NO_PROXIES,
     Proxies,
+    comes_by_route,
     over_its_flow,
     path_leads_back,
     stays_with,
@@ -162,3 +163,27 @@ def test_a_party_of_a_call_is_found_where_it_talks_from(
     """Users, and whoever has no tag: a request without one would begin a call at any host it reaches."""
     flow = RecordedFlow(remote=("192.0.2.1", 5070))
     assert stays_with(flow, talk, account, proxies) is stays
+
+
+@pytest.mark.parametrize(
+    ("account", "host", "proxies", "comes"),
+    [
+        (USER, "203.0.113.9", NO_PROXIES, False),
+        (USER, "203.0.113.9", Proxies(["192.0.2.1"]), True),
+        (USER, "203.0.113.10", Proxies(["192.0.2.1"]), False),
+        (USER, "203.0.113.10", Proxies(["192.0.2.1", "203.0.113.10"]), True),
+        (CARRIER, "203.0.113.9", NO_PROXIES, True),
+        (CARRIER, "203.0.113.99", NO_PROXIES, False),
+        (CARRIER, "203.0.113.90", NO_PROXIES, False),
+        (None, "203.0.113.9", NO_PROXIES, True),
+    ],
+)
+def test_a_request_may_come_from_a_proxy_of_its_route_set(
+    account: Account | None, host: str, proxies: Proxies, comes: bool
+) -> None:
+    """Of a user only where the operator's own proxies stand between; addresses are compared whole."""
+    flow = RecordedFlow(remote=("192.0.2.1", 5070))
+    talk = dialog(
+        "sip:alice@192.0.2.1", "<sip:192.0.2.1;lr>", "<sip:[::ffff:203.0.113.9];lr>", "<sip:x.example;lr>"
+    )
+    assert comes_by_route(host, flow, talk, account, proxies) is comes
