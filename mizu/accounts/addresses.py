@@ -26,7 +26,7 @@ Network = IPv4Network | IPv6Network
 ENTRIES_MAX = 1000  #: addresses of one account
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _name_ok = re.compile(rf"(?=.{{1,253}}\Z)(?!(?:.*\.)?\d+\.?\Z){_LABEL}(?:\.{_LABEL})*\.?\Z")
-_with_port = re.compile(r"(?P<host>.+?)(?: port |:)(?P<port>\d{1,5})\Z")
+_with_port = re.compile(r"(?P<host>.+?)(?: port |:)(?P<port>[0-9]{1,5})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def parse_entries(text: str) -> list[AddressEntry]:
 def _split_port(word: str) -> tuple[str, int]:
     if word.startswith("["):
         host, bracket, rest = word[1:].partition("]")
-        found = re.fullmatch(r"(?: port |:)(\d{1,5})", rest)
+        found = re.fullmatch(r"(?: port |:)([0-9]{1,5})", rest)
         if not bracket or (rest and not found):
             return word, 0  # read as an address, this is none
         return host, _port(found[1]) if found else 0
@@ -127,7 +127,7 @@ def _wildcard(host: str) -> IPv4Network:
 def _range(first: str, last: str) -> Sequence[Network]:
     low = unmapped(ip_address(first.strip()))
     last = last.strip()
-    if last.isdigit() and isinstance(low, IPv4Address):  # 192.0.2.10-20
+    if last.isascii() and last.isdigit() and isinstance(low, IPv4Address):  # 192.0.2.10-20
         last = f"{str(low).rpartition('.')[0]}.{last}"
     high = unmapped(ip_address(last))
     if isinstance(low, IPv4Address) and isinstance(high, IPv4Address):

@@ -158,13 +158,24 @@ class Heading:
                     problems.append(Problem(number, name, "want the version of the account"))
             elif cell.strip() and one.changed_by != SERVER:  # an export can be imported again
                 try:
-                    values[one.name] = one.parse(cell)
+                    values[one.name] = _value(one, cell)
                 except BadRequest as wrong:
                     problems.append(Problem(number, name, str(wrong).partition(": ")[2]))
         if not username:
             problems.append(Problem(number, "username", "is empty"))
         line = None if problems else ImportLine(number, username, password, values, version)
         return line, problems
+
+
+def _value(one: Field, cell: str) -> Value:
+    """:raise BadRequest: whatever is wrong with the cell: it costs its line, not those after it."""
+    try:
+        return one.parse(cell)
+    except BadRequest:
+        raise
+    except Exception as fault:  # of ours
+        kind = type(fault).__name__
+        raise BadRequest(f"{one.name}: this cannot be read, by a fault of the server ({kind})") from fault
 
 
 def rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

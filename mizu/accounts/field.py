@@ -5,6 +5,29 @@ from dataclasses import dataclass
 from mizu.accounts.kinds import Kind, Value
 from mizu.errors import BadRequest
 
+
+class FromJson(str):
+    """``name=value`` of the JSON API, as people are shown it; ``given`` is the value itself."""
+
+    __slots__ = ("given", "name")
+
+    def __new__(cls, name: str, given: object, shown: str) -> "FromJson":
+        word = super().__new__(cls, f"{name}={shown}")
+        word.name, word.given = name, given
+        return word
+
+    name: str
+    given: object
+
+
+def split(assignment: str) -> tuple[str, object]:
+    """The name, and the value as it was given, of ``name=value``: text, or JSON (:class:`FromJson`)."""
+    if isinstance(assignment, FromJson):
+        return assignment.name, assignment.given
+    name, _, given = assignment.partition("=")
+    return name, given
+
+
 STAFF = "staff"  #: only operators who are not limited to some accounts change it
 OWNER = "owner"  #: also operators limited to some accounts, for every account below their own
 SELF = "self"  #: these also for their own account

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from mizu.accounts.call_fields import billing_fields, calls_fields, trunk_fields
-from mizu.accounts.field import OWNER, SELF, SERVER, STAFF, Field
+from mizu.accounts.field import OWNER, SELF, SERVER, STAFF, Field, split
 from mizu.accounts.kinds import ACCOUNT, MEMBERS, PARTNERS, Value
 from mizu.accounts.party_fields import (
     authorization_fields,
@@ -29,7 +29,6 @@ __all__ = [
     "SERVER",
     "STAFF",
     "Field",
-    "accepted",
     "field_of",
     "parsed",
 ]
@@ -67,26 +66,15 @@ def field_of(name: str) -> Field:
 
 def parsed(assignments: Iterable[str]) -> dict[str, Value]:
     """
-    Values by field name of words such as ``max_channels=30`` or ``CanDial=1``.
+    Values by field name of words such as ``max_channels=30`` or ``CanDial=1``, or of JSON (``FromJson``).
 
     :raise BadRequest: an unknown field, a value it does not take, a field twice.
     """
     values: dict[str, Value] = {}
     for word in assignments:
-        name, _, given = word.partition("=")
+        name, given = split(word)
         field = field_of(name)
         if field.name in values:
             raise BadRequest(f"{field.name} is there twice")
-        values[field.name] = field.parse(given)
-    return values
-
-
-def accepted(given: Mapping[str, object]) -> dict[str, Value]:
-    """Values by field name of a JSON object of the API. :raise BadRequest:"""
-    values: dict[str, Value] = {}
-    for name, value in given.items():
-        field = field_of(name)
-        if field.name in values:
-            raise BadRequest(f"{field.name} is there twice")
-        values[field.name] = field.accept(value)
+        values[field.name] = field.accept(given)
     return values

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from mizu.accounts.addresses import parse_entries
@@ -19,6 +19,7 @@ Value = bool | int | str | None
 _YES = frozenset(("1", "yes", "true", "on", "y", "t"))
 _NO = frozenset(("0", "no", "false", "off", "n", "f", ""))
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_DECIMAL = re.compile(r"([+-]?)([0-9]{0,18})(?:\.([0-9]{0,40}))?\Z")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]*\Z")
 _NUMBER = re.compile(r"\+?[0-9*#]{1,32}\Z")
@@ -39,6 +40,7 @@ class Kind:
     :param parse: text to value; raises ``ValueError`` with what it wants.
     :param show: value to the text that ``parse`` takes.
     :param schema: JSON schema of the value in the API, where it differs from text.
+    :param listed: JSON may be a list, too.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Kind:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     to_json: Callable[[Value], Value] = lambda value: value
     names: Mapping[int, str] = field(default_factory=dict)  #: of the numbers of a choice
+    listed: bool = False
 
     def name_of(self, value: object) -> str:
         """The word for a number of a choice; empty: it has none."""
@@ -54,21 +57,48 @@ class Kind:
 
     def accept(self, given: object) -> Value:
         """The value for JSON of the API, which may also be the text of it. :raise ValueError:"""
-        return self.parse(_text_of(given))
+        if isinstance(given, bool):
+            raise ValueError("text, a number or null")
+        if isinstance(given, list | tuple):
+            if not self.listed:
+                raise ValueError("one value, not a list")
+            return self.parse(",".join(map(self._word, given)))
+        return self.parse(self._word(given))
+
+    def _word(self, given: object) -> str:
+        """One value of JSON as somebody would have written it."""
+        if given is None:
+            return ""
+        if isinstance(given, float):
+            return str(int(given)) if given.is_integer() else f"{Decimal(repr(given)):f}"
+        if isinstance(given, str | int | Decimal) and not isinstance(given, bool):
+            return str(given)
+        raise ValueError("text, a number or null")
 
 
-def _text_of(given: object) -> str:
-    if given is None:
-        return ""
-    if isinstance(given, bool):
-        return "1" if given else "0"
-    if isinstance(given, str | int | Decimal):
-        return str(given)
-    if isinstance(given, float):
-        return repr(given)
-    if isinstance(given, list | tuple):
-        return ",".join(map(_text_of, given))
-    raise ValueError("text, a number, true, false or null")
+class _FlagKind(Kind):
+    """JSON's true and false; null is neither."""
+
+    __slots__ = ()
+
+    def accept(self, given: object) -> Value:
+        if given is None:
+            raise ValueError("true or false")
+        return given if isinstance(given, bool) else super().accept(given)
+
+
+class _SecretKind(Kind):
+    """
+    Text, or nothing. What the API shows of a secret, true or false for whether there is one, is none; nor is
+    a number, which has lost the zeros it began with.
+    """
+
+    __slots__ = ()
+
+    def accept(self, given: object) -> Value:
+        if given is not None and not isinstance(given, str):
+            raise ValueError("text, or null for none; what is not given stays as it is")
+        return super().accept(given)
 
 
 def text(most: int = 255) -> Kind:
@@ -133,15 +163,23 @@ def _flag(word: str) -> bool:
     raise ValueError("yes or no (1 or 0)")
 
 
+def _places(word: str, most: int) -> int | None:
+    """A decimal number in millionths; ``None``: it is none, or has more than ``most`` places."""
+    found = _DECIMAL.match(word.strip())
+    if not found:
+        return None
+    sign, whole, places = found[1], found[2], (found[3] or "").rstrip("0")
+    if not whole + (found[3] or "") or len(places) > most:
+        return None
+    number = int(whole or "0") * MICRO + int(places.ljust(6, "0"))
+    return -number if sign == "-" else number
+
+
 def _money(word: str) -> int:
-    try:
-        amount = Decimal(word.strip() or "0")
-        micro = amount * MICRO
-        if not micro.is_finite() or micro != micro.to_integral_value() or abs(micro) >= 10**18:
-            raise InvalidOperation
-    except InvalidOperation:
-        raise ValueError("an amount such as 12.50, at most 6 decimal places") from None
-    return int(micro)
+    micro = _places(word, 6) if word.strip() else 0
+    if micro is None or abs(micro) >= 10**18:
+        raise ValueError("an amount such as 12.50, at most 6 decimal places")
+    return micro
 
 
 def _money_text(value: Value) -> str:
@@ -152,13 +190,10 @@ def _money_text(value: Value) -> str:
 
 
 def _percent(word: str) -> str:
-    try:
-        amount = Decimal(word.strip() or "0")
-        if not 0 <= amount <= 100 or amount != round(amount, 2):
-            raise InvalidOperation
-    except InvalidOperation:
-        raise ValueError("a percentage from 0 to 100, at most 2 decimal places") from None
-    return f"{amount:.2f}"
+    micro = _places(word, 2) if word.strip() else 0
+    if micro is None or not 0 <= micro <= 100 * MICRO:
+        raise ValueError("a percentage from 0 to 100, at most 2 decimal places")
+    return f"{micro // MICRO}.{micro % MICRO // 10_000:02}"
 
 
 def _percent_text(value: Value) -> str:
@@ -171,9 +206,9 @@ def _moment(word: str) -> str | None:
         return None
     try:
         at = datetime.fromisoformat(word)
-    except ValueError:
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # in UTC it would be before the year 1, or after 9999
         raise ValueError("a date or time such as 2026-12-31 or 2026-12-31T23:59:59Z, or nothing") from None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     return at.isoformat(timespec="seconds")
 
 
@@ -256,17 +291,6 @@ def _shown_members(value: Value) -> str:
     )
 
 
-class _MembersKind(Kind):
-    """JSON numbers are ids of accounts, text is names, a list has both."""
-
-    __slots__ = ()
-
-    def accept(self, given: object) -> Value:
-        many = given if isinstance(given, list | tuple) else [given]
-        ids = (f"#{one}" if isinstance(one, int) and not isinstance(one, bool) else one for one in many)
-        return self.parse(",".join(map(_text_of, ids)))
-
-
 def _currency(word: str) -> str:
     word = word.strip().upper()
     if word and not re.match(r"[A-Z]{3}\Z", word):
@@ -285,31 +309,30 @@ def _account(word: str) -> str | None:
 
 
 class _AccountKind(Kind):
-    """A JSON number is an id, text is a username or ``#12``."""
+    """A JSON number is the id of an account, text is a username or ``#12``; also in a list."""
 
     __slots__ = ()
 
-    def accept(self, given: object) -> Value:
-        if isinstance(given, int) and not isinstance(given, bool):
-            given = f"#{given}"
-        return self.parse(_text_of(given))
+    def _word(self, given: object) -> str:
+        word = super()._word(given)
+        return f"#{word}" if isinstance(given, int | float) else word
 
 
-FLAG = Kind("flag", _flag, lambda value: "1" if value else "0", {"type": "boolean"})
+FLAG = _FlagKind("flag", _flag, lambda value: "1" if value else "0", {"type": "boolean"})
 MONEY = Kind("money", _money, _money_text, {"type": "string", "format": "decimal"}, _money_text)
 PERCENT = Kind("percent", _percent, _percent_text, {"type": "string", "format": "decimal"}, _percent_text)
 MOMENT = Kind("time", _moment, schema={"type": ["string", "null"], "format": "date-time"})
 HOST = Kind("host", _host)
-ADDRESSES = Kind("addresses", _addresses)
+ADDRESSES = Kind("addresses", _addresses, listed=True)
 NUMBER = Kind("number", _number)
 OWN_NUMBER = Kind("number", _own_number)  #: without a plus sign
-PREFIXES = Kind("prefixes", _prefixes)
-PARTNERS = _MembersKind("partners", _partners, _shown_members, to_json=_shown_members)
-MEMBERS = _MembersKind("members", _ring, _shown_members, to_json=_shown_members)
+PREFIXES = Kind("prefixes", _prefixes, listed=True)
+PARTNERS = _AccountKind("partners", _partners, _shown_members, to_json=_shown_members, listed=True)
+MEMBERS = _AccountKind("members", _ring, _shown_members, to_json=_shown_members, listed=True)
 CURRENCY = Kind("currency", _currency)
 ACCOUNT = _AccountKind(
     "account", _account, lambda value: f"#{value}" if value else "", {"type": ["integer", "string", "null"]}
 )
-SECRET = Kind(
+SECRET = _SecretKind(
     "secret", text(256).parse, lambda value: "***" if value else "", {"type": "string", "writeOnly": True}
 )

@@ -73,6 +73,13 @@ def changed_fields(before: Record, after: Record) -> tuple[Record, Record]:
     return {name: before[name] for name in names}, {name: after[name] for name in names}
 
 
+def secrets_given(before: Record, after: Record, names: Iterable[str]) -> list[str]:
+    """Those of the fields of a change that are a secret now: no more is known of them."""
+    if after["version"] == before["version"]:
+        return []
+    return [name for name in names if BY_NAME[name].secret and after[name]]
+
+
 def given_fields(record: Record) -> Record:
     """The fields that are not at their default, for records of what was added or deleted."""
     return {

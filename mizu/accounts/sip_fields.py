@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mizu.accounts.fields import SERVER, Field
+from mizu.accounts.field import SERVER, Field, split
 from mizu.accounts.kinds import FLAG, MOMENT, MONEY, NUMBER, Kind, Value, integer, text
 from mizu.errors import BadRequest
 
@@ -72,10 +72,10 @@ _BY_ANY = {name.lower(): one for one in SIP_FIELDS for name in (one.name, *one.a
 
 
 def sip_columns(assignments: Iterable[str]) -> dict[str, Value]:
-    """Column values of words such as ``Priority=5``. :raise BadRequest: says what is known, or wanted."""
+    """Column values of words such as ``Priority=5``, or of JSON. :raise BadRequest: says what is known."""
     values: dict[str, Value] = {}
     for word in assignments:
-        name, _, given = word.partition("=")
+        name, given = split(word)
         if name.lower() == "password":
             raise BadRequest(
                 "password: 'sipaccounts passwd' changes it; on a command line others could see it"
@@ -86,7 +86,7 @@ def sip_columns(assignments: Iterable[str]) -> dict[str, Value]:
             raise BadRequest(f"there is no field {name[:60]!r}; known: {known}")
         if one.changed_by == SERVER:
             raise BadRequest(f"{one.name} cannot be changed")
-        values[one.stored_as] = one.parse(given)
+        values[one.stored_as] = one.accept(given)
     return values
 
 

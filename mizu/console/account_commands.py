@@ -27,6 +27,7 @@ _CLEAR_LETTERS = (
     "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike: typed by hand
 )
 WEAK_BELOW_CHARACTERS = 8
+_PASSWORD = ("password",)
 COUNT_MAX = 1000  #: accounts made by one command
 
 USER = Argument("user", TEXT, "the account's username, or # and its id", required=True)
@@ -270,7 +271,7 @@ class _AccountCommands:
         password, scope = call.text("password"), call.operator.scope_account_id
         username = await self._username(call)
         ha1s = secrets_of(username, self._services.realm, password)
-        noted = call.note(lambda done: altered(*done, password=True))
+        noted = call.note(lambda done: altered(*done, given=_PASSWORD))
         before, after = await self._records.change(
             username,
             {},
@@ -283,7 +284,7 @@ class _AccountCommands:
         self._services.on_account_changed(username)
         lines = [f"password of {username} changed", *_weakness(username, password)]
         result = {"username": username, "version": after["version"]}
-        return CommandResult(lines, result, altered(before, after, password=True))
+        return CommandResult(lines, result, altered(before, after, given=_PASSWORD))
 
     async def _username(self, call: Invocation) -> str:
         """The digests are made of the username, so ``#12`` will not do."""
@@ -340,7 +341,7 @@ class _AccountCommands:
 
 
 def _made(records: Sequence[Record]) -> list[Change]:
-    return [change_of(None, record, password=True) for record in records]
+    return [change_of(None, record, secrets=_PASSWORD) for record in records]
 
 
 def _weakness(username: str, password: str) -> list[str]:

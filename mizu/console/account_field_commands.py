@@ -230,7 +230,7 @@ class _FieldCommands:
 
     async def _change(self, call: Invocation, values: dict[str, Value]) -> CommandResult:
         version = version_of(call)
-        noted = call.note(lambda done: altered(*done))
+        noted = call.note(lambda done: altered(*done, given=values))
         before, after = await self._records.change(
             call.text("user"),
             values,
@@ -240,13 +240,15 @@ class _FieldCommands:
             note=noted,
         )
         self._services.on_account_changed(after["username"])
-        lines = differences(before, after) or ["nothing changed"]
+        lines = differences(before, after, values) or ["nothing changed"]
         lines.append(f"account {after['username']} is at version {after['version']}")
         told: list[str] = []
         if PROOFS & values.keys():
             told = await warnings_of(self._services, after["username"], call.operator.scope_account_id)
         lines += [f"warning: {one}" for one in told]
-        return CommandResult(lines, {"user": shown(after), "warnings": told}, altered(before, after))
+        return CommandResult(
+            lines, {"user": shown(after), "warnings": told}, altered(before, after, given=values)
+        )
 
     async def tree(self, call: Invocation) -> CommandResult:
         limit, after = call.number("limit"), call.text("after")

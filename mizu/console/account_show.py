@@ -5,7 +5,7 @@ from typing import Any
 
 from mizu.accounts.fields import BY_NAME, FIELDS, GROUPS, LISTS, Field
 from mizu.accounts.kinds import Value
-from mizu.accounts.records import Record, changed_fields, given_fields
+from mizu.accounts.records import Record, changed_fields, given_fields, secrets_given
 from mizu.console.text import aligned
 from mizu.model import AccountType, AuthType, Change
 
@@ -79,24 +79,24 @@ def assignments(record: Record, fields: Iterable[Field]) -> list[str]:
     ]
 
 
-def differences(before: Record, after: Record) -> list[str]:
-    """``field: old -> new`` lines."""
+def differences(before: Record, after: Record, given: Iterable[str] = ()) -> list[str]:
+    """``field: old -> new`` lines. :param given: fields of the change, for secrets among them."""
     old, new = changed_fields(before, after)
     lines = []
     for name in new:
         was, now = (text_value(BY_NAME[name], side[name]) or "-" for side in (old, new))
         lines.append(f"{name}: {was} -> {now}")
-    return lines
+    return lines + [f"{name}: changed" for name in secrets_given(before, after, given) if name not in new]
 
 
-def change_of(before: Record | None, after: Record | None, *, password: bool = False) -> Change:
-    """For the audit record: only what differs; a password only as ``***``."""
+def change_of(before: Record | None, after: Record | None, *, secrets: Iterable[str] = ()) -> Change:
+    """For the audit record: only what differs; of ``secrets`` that were changed, ``***``."""
     if before is not None and after is not None:
         old, new = changed_fields(before, after)
     else:
         old, new = given_fields(before or {}), given_fields(after or {})
-    if password:
-        old, new = {**old, "password": "***"}, {**new, "password": "*** (new)"}
+    for name in secrets:
+        old, new = {**old, name: "***"}, {**new, name: "*** (new)"}
     key = str((after or before or {})["username"])
     owners = {one["parent_id"] for one in (before, after) if one is not None}
     own = {before["id"]} if before is not None and after is not None else set()
@@ -109,9 +109,10 @@ def change_of(before: Record | None, after: Record | None, *, password: bool = F
     )
 
 
-def altered(before: Record, after: Record, *, password: bool = False) -> tuple[Change, ...]:
-    """For the audit record: nothing when nothing was changed."""
-    return (change_of(before, after, password=password),) if password or before != after else ()
+def altered(before: Record, after: Record, *, given: Iterable[str] = ()) -> tuple[Change, ...]:
+    """For the audit record: nothing when nothing was changed. :param given: as for :func:`differences`."""
+    secrets = secrets_given(before, after, given)
+    return (change_of(before, after, secrets=secrets),) if before != after else ()
 
 
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:

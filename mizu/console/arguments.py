@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mizu.accounts.fields import FIELDS
+from mizu.accounts.sip_fields import SIP_FIELDS
 from mizu.accounts.usernames import USERNAME_MAX_CHARACTERS, WANTED, is_username
 from mizu.errors import BadRequest
 
@@ -105,7 +107,10 @@ DURATION = Kind(  #: seconds, float
 )
 FLAG = Kind("flag", bool, {"type": "boolean"})  #: an option without a value
 ASSIGNMENT = Kind("field=value", _assignment)  #: a field and its new value, ``name=value``
-SECRET_FIELDS = frozenset(("password", "pin"))  #: in assignments, never logged
+#: Fields whose values are logged, in small letters. What is none of them may be a secret under a wrong name.
+PUBLIC_FIELDS = frozenset(
+    name.lower() for one in (*FIELDS, *SIP_FIELDS) if not one.secret for name in (one.name, *one.aliases)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ class Argument:
             return "***"
         if self.kind is ASSIGNMENT:
             name, equals, _ = str(value).partition("=")
-            if name.lower() in SECRET_FIELDS:
+            if name.lower() not in PUBLIC_FIELDS:
                 value = f"{name}{equals}***"
         return shlex.quote(str(value))
 
@@ -152,7 +157,8 @@ class Argument:
         try:
             return self.kind.convert(word)
         except ValueError as wrong:
-            got = "" if self.secret else f", got {word[:80]!r}"
+            shown = word.partition("=")[0] if self.kind is ASSIGNMENT else word
+            got = "" if self.secret else f", got {shown[:80]!r}"
             name = called or (f"--{self.name}" if self.option else f"<{self.name}>")
             raise BadRequest(f"{name}: want {wrong}{got}") from None
 

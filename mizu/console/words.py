@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mizu.console.arguments import ASSIGNMENT, FLAG, Argument
+from mizu.accounts.field import FromJson
+from mizu.console.arguments import ASSIGNMENT, FLAG, TEXT_MAX_CHARACTERS, Argument
 from mizu.errors import BadRequest
 
 JSON_LIST_MAX_ITEMS = 10_000
@@ -151,12 +152,15 @@ def _json_value(argument: Argument, value: Any) -> Any:
     if not argument.many:
         return argument.convert(_json_word(argument, value), json_name(argument))
     if argument.kind is ASSIGNMENT and isinstance(value, Mapping):
-        value = [f"{name}={_plain(argument, one)}" for name, one in value.items()]
+        value = [_assigned(argument, name, one) for name, one in value.items()]
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or len(value) > JSON_LIST_MAX_ITEMS:
         raise _wrong_type(argument, f"a list of at most {JSON_LIST_MAX_ITEMS}")
-    words = [argument.convert(_json_word(argument, one), json_name(argument)) for one in value]
+    words = [
+        one if isinstance(one, FromJson) else argument.convert(_json_word(argument, one), json_name(argument))
+        for one in value
+    ]
     if argument.required and not words:
         raise _wrong_type(argument, "at least one")
     return words
@@ -183,8 +187,15 @@ def _json_word(argument: Argument, value: Any) -> str:
     raise _wrong_type(argument, "a whole number" if types & {"integer", "number"} else "text")
 
 
+def _assigned(argument: Argument, name: str, value: Any) -> FromJson:
+    """A field and its value as it is: whether a number is an id, the field's kind knows."""
+    shown = _plain(argument, value)[: TEXT_MAX_CHARACTERS - len(name) - 1]
+    argument.convert(f"{name}={shown}", json_name(argument))
+    return FromJson(name, value, shown)
+
+
 def _plain(argument: Argument, value: Any) -> str:
-    """The text of a field's value: lists are joined by commas, ``null`` is empty."""
+    """The text of a field's value, for people: lists are joined by commas, ``null`` is empty."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:

@@ -21,7 +21,7 @@ from mizu.accounts.bulk import (
 )
 from mizu.accounts.fields import BY_NAME, LISTS, REFERENCES
 from mizu.accounts.kinds import Value
-from mizu.accounts.records import Record, changed_fields
+from mizu.accounts.records import Record, changed_fields, secrets_given
 from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, unknown, visible
 from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, Conflict, MizuError, StoreBusy
@@ -426,22 +426,23 @@ def _made(line: ImportLine, row: Mapping[str, Any]) -> Change:
 def _altered(line: ImportLine, before: Record, after: Record) -> Change:
     old, new = changed_fields(before, after)
     concerns = {before["id"], before["parent_id"], after["parent_id"]} - {None}
+    secrets = dict.fromkeys(secrets_given(before, after, line.values))
     password = bool(line.password)
     return Change(
         "account",
         line.username,
-        _plain(old, password=password),
-        _plain(new, password=password),
+        _plain({**old, **secrets}, password=password),
+        _plain({**new, **secrets}, password=password, new=" (new)"),
         tuple(concerns),
     )
 
 
-def _plain(values: Mapping[str, Value], *, password: bool) -> dict[str, Any]:
+def _plain(values: Mapping[str, Value], *, password: bool, new: str = "") -> dict[str, Any]:
     plain = {
-        name: "***" if BY_NAME[name].secret else BY_NAME[name].kind.to_json(value)
+        name: f"***{new}" if BY_NAME[name].secret else BY_NAME[name].kind.to_json(value)
         for name, value in values.items()
     }
-    return {**plain, "password": "***"} if password else plain
+    return {**plain, "password": f"***{new}"} if password else plain
 
 
 def _said(wrong: Exception) -> str:

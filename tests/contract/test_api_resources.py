@@ -6,6 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import ensureDeferred
 
+from mizu.accounts.fields import FIELDS, SERVER
 from mizu.errors import NotFound
 from mizu.model import BanRecord, Operator, Rights, TrustedAddress
 from mizu.testing.api import ApiProbe
@@ -119,6 +120,94 @@ async def test_numbers(api):
     assert freed["free"]
     assert freed["version"] > taken["version"]
     await api.expect(200, "DELETE", "/numbers/3615550101", "/numbers/{number}")
+
+
+#: A value for every field that is not its default; of text where nothing is said.
+OTHER = {
+    "type": 4,
+    "parent_id": "acme",
+    "enabled": False,
+    "suspended": True,
+    "is_template": True,
+    "rights": 20,
+    "auth_type": 9,
+    "auth_ip": ["192.0.2.0/24", "sip.example.com:5080"],
+    "tech_prefix": "99",
+    "phone_number": "3615550777",
+    "short_number": "12",
+    "company_id": "acme",
+    "billing_account_id": "acme",
+    "allowed_partners": ["gw", "@cheap"],
+    "partner_priority": ["gw"],
+    "ring_group": ["1001", "1002"],
+    "ring_mode": 1,
+    "enabled_prefixes": ["36", "49"],
+    "credit": "12.5",
+    "credit_expires_at": "2031-02-03T04:05:06Z",
+    "late_fee": -0.25,
+    "currency": "EUR",
+    "domain_name": "sip.example.com",
+    "second_host": "192.0.2.9",
+    "rtp_when_caller": 1,
+    "rtp_when_called": 7,
+    "contract_state": 3,
+    "stage": 9,
+    "payment_mode": 3,
+    "filtering": 6,
+    "billing_day": 28,
+    "register_interval_s": 60,
+}
+BY_KIND = {"integer": 5, "percent": "7.25", "number": "361", "prefixes": "36", "text": "a, b=c"}
+
+
+@pytest.mark.parametrize("filled", [True, False], ids=["filled", "defaults"])
+async def test_what_is_read_can_be_sent_back(api, filled):
+    """Every field as ``GET`` gives it, by ``PATCH``, changes nothing: ids are not taken for usernames."""
+    for line in (
+        "adduser acme type=reseller is_company=1",
+        "adduser gw type=gateway",
+        "group add cheap gateways",
+    ):
+        await api.table.run(line, ROOT)
+    acme = (await api.get("/accounts/acme", "/accounts/{user}"))["id"]
+    fields = [one for one in FIELDS if one.changed_by != SERVER and not one.secret]
+    assert set(OTHER) <= {one.name for one in fields}
+    given = {}
+    for one in fields if filled else ():
+        usual = not one.default if one.kind.name == "flag" else BY_KIND.get(one.kind.name)
+        given[one.name] = OTHER.get(one.name, usual)
+    await api.expect(201, "POST", "/accounts", body={"name": "e1", "fields": given})
+    path, template = "/accounts/e1", "/accounts/{user}"
+    seen = await api.get(path, template)
+    for one in fields if filled else ():
+        assert seen[one.name] != one.kind.to_json(one.default), one.name
+    for number in {acme, *range(1, 50)}:
+        await api.table.run(f"adduser {number} type=reseller", ROOT)
+    same = {one.name: seen[one.name] for one in fields}
+    await api.expect(200, "PATCH", path, template, body=same)
+    assert await api.get(path, template) == seen
+    again = {"parent_id": seen["parent_id"]}
+    changed = await api.expect(200, "PATCH", "/accounts/1002", template, body=again)
+    assert changed["parent_id"] == (acme if filled else None)
+
+
+async def test_a_pin_is_text(api):
+    """What ``GET`` says of a PIN is none. That it was changed is said and noted, not what it is."""
+    path, template = "/accounts/1001", "/accounts/{user}"
+    for one in (False, True, 4711):
+        await api.expect(400, "PATCH", path, template, body={"pin": one})
+    assert not (await api.get(path, template))["pin"]
+    await api.expect(200, "PATCH", path, template, body={"pin": "0815"})
+    assert (await api.get(path, template))["pin"] is True
+    done = await api.table.run("set 1001 PIN=1234", ROOT)
+    assert done.lines[0] == "pin: changed"
+    [change] = done.changes
+    assert (change.before, change.after) == ({"pin": "***"}, {"pin": "*** (new)"})
+    assert "1234" not in repr(done)
+    assert (await api.table.run("set 1001 pin= max_channels=2", ROOT)).lines[0] == "pin: set -> -"
+    done = await api.table.run("set 1001 pin= max_channels=3", ROOT)
+    assert done.lines[0] == "max_channels: 2 -> 3"
+    await api.expect(200, "PATCH", path, template, body={"pin": None})
 
 
 async def test_further_addresses(api):

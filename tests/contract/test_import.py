@@ -307,6 +307,23 @@ async def test_nothing_is_written_as_a_dash(importer):
         assert (none, record["display_name"]) == (("", "", None), "-")
 
 
+async def test_no_cell_ends_an_import(importer):
+    """Times out of the calendar and numbers out of bounds are bad lines; so is what nobody has thought of."""
+    lines = ["Username,Creditelapsedt,credit,discount", "a,,1.5,", "b,9999-12-31T23:59:59-14:00,,"]
+    lines += [
+        "c,0001-01-01T00:00:00+14:00,,",
+        "d,,9e999999,",
+        "e,,,-9e999999",
+        "f,,1_000,",
+        "g,,,\uff11",
+        "h,,2,",
+    ]
+    result = await importer.load("\n".join(lines))
+    columns = ["Creditelapsedt", "Creditelapsedt", "credit", "discount", "credit", "discount"]
+    assert problems(result) == list(enumerate(columns, start=3))
+    assert (result["state"], await importer.names()) == ("done", ["a", "h"])
+
+
 async def test_one_import_at_a_time_and_it_can_be_stopped(importer):
     """A second one waits for its turn by being refused; a stopped one says how far it came."""
     (importer.files / "a.csv").write_text("username\n" + "".join(f"u{n}\n" for n in range(5000)))

@@ -3,6 +3,8 @@
 import pytest
 
 from mizu.accounts.bulk import Heading
+from mizu.accounts.field import Field
+from mizu.accounts.kinds import Kind
 
 #: Every name of the original's guide, 1.2, in its order and spelling.
 ORIGINAL = """
@@ -33,3 +35,12 @@ def test_each_column_of_the_original_is_known(name):
     """In any case of letters."""
     for spelled in (name, name.upper(), name.lower()):
         assert Heading(["Username", spelled] if name != "Username" else [spelled]).names[-1] == spelled
+
+
+def test_a_fault_of_ours_costs_one_line():
+    """A cell that no kind of field has thought of is named like any other that is wrong."""
+    heading = Heading(["Username", "Credit"])
+    heading.fields[1] = Field("credit", (), Kind("broken", {}.__getitem__), "", "")
+    line, [problem] = heading.line(2, ["a", "5"])
+    assert (line, problem.line, problem.column) == (None, 2, "Credit")
+    assert "fault of the server (KeyError)" in problem.text

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mizu.accounts.field import split
 from mizu.console.arguments import ASSIGNMENT, DURATION, FLAG, SECRET, TEXT, Argument, choice, integer
 from mizu.console.words import CommandError, SecretMissing, spoken, values_of_json, values_of_words
 
@@ -96,6 +97,27 @@ def test_a_secret_is_never_repeated():
         values_of_json(LOGIN, {"user": "a"}, "")
     assert spoken("passwd", LOGIN, {"user": "a b", "password": "hunter2"}) == "passwd 'a b' ***"
     assert "hunter2" not in spoken("set", ARGUMENTS, values(user="a", fields={"password": "hunter2"}))
+
+
+def test_what_is_no_field_may_be_a_secret():
+    """Nobody logs what was typed behind a slip of the finger; values of fields are logged."""
+    for given in (["passwordx=hunter2"], {"passwordx": "hunter2"}, {"PIN": "hunter2"}):
+        assert "hunter2" not in spoken("set", ARGUMENTS, values(user="a", fields=given))
+    assert (
+        spoken("set", ARGUMENTS, values(user="a", fields=["CanDial=0", "pin=1"]))
+        == "set a CanDial=0 'pin=***'"
+    )
+    with pytest.raises(CommandError) as caught:
+        values(user="a", fields=["pin=hunter2\x07"])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_values_of_fields_stay_what_they_are():
+    """Whether a number is an id is for the field to know: it gets a number."""
+    given = {"parent_id": 3, "allowed_partners": [3, "x"], "pin": False, "credit": None, "name": "a=b"}
+    words = values(user="a", fields=given)["fields"]
+    assert dict(map(split, words)) == given
+    assert [split(word) for word in values(user="a", fields=["name=a=b"])["fields"]] == [("name", "a=b")]
 
 
 def test_errors_speak_of_json():
