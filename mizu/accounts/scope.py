@@ -75,24 +75,36 @@ def check_change(scope: int | None, account_id: int, values: Mapping[str, Value]
 
 
 #: What would take an account over, or away from whoever has it.
-_HARMFUL = frozenset(("password", "enabled", "suspended", "auth_type", "auth_ip"))
+_HARMFUL = frozenset(("password", "pin", "enabled", "suspended", "is_template", "type", "parent_id")) | {
+    "auth_type",
+    "auth_ip",
+    "tech_prefix",
+    "call_signal_port",
+}
+#: What would take away everything below it too.
+HARMFUL_BELOW = frozenset(("enabled", "suspended", "parent_id"))
 #: For :func:`check_rights`: an account is deleted.
 DELETED: Mapping[str, Value] = {"enabled": False}
 
 
-def check_rights(own: Rights | None, before: int, values: Mapping[str, Value]) -> None:
+def check_rights(
+    own: Rights | None, before: int, values: Mapping[str, Value], *, more_below: bool = False
+) -> None:
     """
     May an operator with these rights change these fields of an account?
 
     :param own: the operator's; ``None``: the server itself, no limit.
     :param before: what the account has.
-    :raise Forbidden: it has, or would get, more than the operator.
+    :param more_below: an account below it has more than the operator.
+    :raise Forbidden: it has, or would get, more than the operator; or what is below it would suffer.
     """
     if own is None:
         return
     wanted = values.get("rights", before)
     if before > own and (wanted != before or not _HARMFUL.isdisjoint(values)):
         raise Forbidden(f"rights: the account has more than your own, {own.name.lower()}")
+    if more_below and not HARMFUL_BELOW.isdisjoint(values):
+        raise Forbidden(f"rights: an account below it has more than your own, {own.name.lower()}")
     if isinstance(wanted, int) and wanted > own and wanted != before:
         raise Forbidden(f"rights: you may give up to your own, {own.name.lower()}")
 

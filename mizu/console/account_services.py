@@ -188,6 +188,8 @@ class Addresses(Protocol):
     ) -> Awaitable[tuple[str, FurtherAddress | None, FurtherAddress]]: ...
 
     def remove(
+        *,
+        rights: Rights | None,
         self,
         who: str,
         address: str,
@@ -198,6 +200,8 @@ class Addresses(Protocol):
     ) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
 
 
+        *,
+        rights: Rights | None,
 class SipAccounts(Protocol):
     """Accounts at SIP servers; ``mizu.store.sip_accounts.PostgresSipAccounts``, see there."""
 

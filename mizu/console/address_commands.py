@@ -118,7 +118,12 @@ class _AddressCommands:
         entry = parse_entry(call.text("address"))
         new = FurtherAddress(written(entry), entry.port, note)
         username, before, after = await self._addresses.add(
-            call.text("user"), new, call.operator.scope_account_id, version_of(call), call.note(_added)
+            call.text("user"),
+            new,
+            call.operator.scope_account_id,
+            version_of(call),
+            call.note(_added),
+            rights=call.operator.rights,
         )
         result = {"username": username, "address": shown(after)}
         if before == after:
@@ -138,6 +143,7 @@ class _AddressCommands:
             call.operator.scope_account_id,
             version_of(call),
             call.note(lambda done: (_change(done[0], done[1], ()),)),
+            rights=call.operator.rights,
         )
         self._services.on_account_changed(username)
         lines = [f"{username} may not send from {short(one)} any more" for one in gone]

@@ -155,7 +155,10 @@ class Tokens(Protocol):
         """
 
     def revoke(self, number: int, operator: Operator, note: AuditNote | None) -> Awaitable[OperatorToken]:
-        """:raise NotFound: no such token in the operator's scope. :raise Conflict: it is revoked already."""
+        """
+        :raise NotFound: no such token in the operator's scope. :raise Conflict: it is revoked already.
+        :raise Forbidden: it has more rights than the operator, and is not the one that they use.
+        """
 
 
 class AuditList(AuditTrail, Protocol):

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.addresses import ENTRIES_MAX, FurtherAddress
-from mizu.accounts.scope import check_change, unknown, visible
+from mizu.accounts.scope import check_change, check_rights, unknown, visible
 from mizu.accounts.versions import check_version
 from mizu.errors import Conflict, NotFound
-from mizu.model import AuditNote
+from mizu.model import AuditNote, Rights
 from mizu.store.account_records import matching
 from mizu.store.noted import NotedChanges
 from mizu.store.postgres import Pool
@@ -21,7 +21,7 @@ from mizu.store.text import clean, storable
 _LIST = f"""SELECT a.username, d.address, d.port, d.note
  FROM account a LEFT JOIN account_address d ON d.account_id = a.id
  WHERE {{match}} AND {visible("a.id")} ORDER BY d.address, d.port"""
-_LOCK = f"""SELECT a.id, a.username, a.version,
+_LOCK = f"""SELECT a.id, a.username, a.version, a.rights,
  (SELECT count(*) FROM account_address d WHERE d.account_id = a.id)
  FROM account a WHERE {{match}} AND {visible("a.id")} FOR NO KEY UPDATE OF a"""
 _GET = """SELECT address, port, note FROM account_address
@@ -60,22 +60,31 @@ class PostgresAddresses:
         scope: int | None,
         version: int | None,
         note: AuditNote | None = None,
+        *,
+        rights: Rights | None = None,
     ) -> Deferred[tuple[str, FurtherAddress | None, FurtherAddress]]:
         """
         One more address, or a new note for one that it has; an empty one leaves that as it is.
 
         :return: the username, the address before and after.
         :param version: of the account, as the operator has seen it; ``None``: any.
+        :param rights: the operator's, as for ``AccountRecords.add``.
         :raise NotFound: there is no such account. :raise Stale:
         :raise Forbidden: how it proves itself is not theirs to change.
         :raise Conflict: it has as many as an account may have.
         """
-        return self._changes.transact(note, self._add, who, new, scope, version)
+        return self._changes.transact(note, self._add, who, new, scope, version, rights)
 
     async def _add(
-        self, cursor: Cursor, who: str, new: FurtherAddress, scope: int | None, version: int | None
+        self,
+        cursor: Cursor,
+        who: str,
+        new: FurtherAddress,
+        scope: int | None,
+        version: int | None,
+        rights: Rights | None,
     ) -> tuple[str, FurtherAddress | None, FurtherAddress]:
-        number, username, count = await self._lock(cursor, who, scope, version)
+        number, username, count = await self._lock(cursor, who, scope, version, rights)
         place: dict[str, Any] = {"id": number, "address": new.address, "port": new.port}
         await cursor.execute(_GET, place)
         row = cursor.fetchone()
@@ -97,6 +106,8 @@ class PostgresAddresses:
         scope: int | None,
         version: int | None,
         note: AuditNote | None = None,
+        *,
+        rights: Rights | None = None,
     ) -> Deferred[tuple[str, Sequence[FurtherAddress]]]:
         """
         One address less. The username, and what was removed.
@@ -105,12 +116,20 @@ class PostgresAddresses:
         :raise NotFound: no such account, or it has no such address.
         :raise Stale: :raise Forbidden: as :meth:`add`.
         """
-        return self._changes.transact(note, self._remove, who, address, port, scope, version)
+        gone = FurtherAddress(address, port, "")
+        return self._changes.transact(note, self._remove, who, gone, scope, version, rights)
 
     async def _remove(
-        self, cursor: Cursor, who: str, address: str, port: int, scope: int | None, version: int | None
+        self,
+        cursor: Cursor,
+        who: str,
+        wanted: FurtherAddress,
+        scope: int | None,
+        version: int | None,
+        rights: Rights | None,
     ) -> tuple[str, Sequence[FurtherAddress]]:
-        number, username, _ = await self._lock(cursor, who, scope, version)
+        number, username, _ = await self._lock(cursor, who, scope, version, rights)
+        address, port = wanted.address, wanted.port
         gone: list[FurtherAddress] = []
         if storable(address):
             await cursor.execute(_DELETE, {"id": number, "address": address, "port": port})
@@ -122,7 +141,7 @@ class PostgresAddresses:
         return username, sorted(gone, key=lambda one: one.port)
 
     async def _lock(
-        self, cursor: Cursor, who: str, scope: int | None, version: int | None
+        self, cursor: Cursor, who: str, scope: int | None, version: int | None, rights: Rights | None
     ) -> tuple[int, str, int]:
         """The account's id, username, and how many addresses it has; changes of it wait for ours."""
         match, params = matching(who)
@@ -132,4 +151,5 @@ class PostgresAddresses:
             raise unknown(who)
         check_version(f"account {who!r}", row[2], version)
         check_change(scope, row[0], {"auth_ip": ""})
-        return row[0], row[1], row[3]
+        check_rights(rights, row[3], {"auth_ip": ""})
+        return row[0], row[1], row[4]

@@ -27,6 +27,7 @@ from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict
 from mizu.model import AuditNote, Rights
 from mizu.store.accounts import refusal
+from mizu.store.account_rights import over_more
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS
 from mizu.store.noted import NotedChanges
@@ -94,17 +95,33 @@ class ChangedAccount(NamedTuple):
     version: int | None  #: what the operator has seen; ``None``: whatever is there
 
 
-def check_wanted(before: Record, wanted: ChangedAccount, scope: int | None, rights: Rights | None) -> None:
+def check_wanted(before: Record, wanted: ChangedAccount, scope: int | None) -> None:
     """
-    May an operator make that change?
+    May an operator make that change, whatever rights they have?
 
     :param before: the account, locked. :raise Stale: :raise BadRequest: :raise Forbidden:
     """
     check_version(f"account {wanted.who!r}", before["version"], wanted.version)
-    password = {"password": None} if wanted.ha1 is not None else {}
-    values = {**wanted.values, **password}
-    check_change(scope, before["id"], values)
-    check_rights(rights, before["rights"], values)
+    check_change(scope, before["id"], _said(wanted))
+
+
+def check_harm(before: Record, wanted: ChangedAccount, rights: Rights | None, over: Collection[int]) -> None:
+    """
+    May an operator with these rights make that change?
+
+    :param wanted: its references are ids.
+    :param over: accounts with somebody below them who has more rights (``over_more``). :raise Forbidden:
+    """
+    values = {
+        name: value
+        for name, value in _said(wanted).items()
+        if name in _SECRETS or value != before.get(name)  # what it is already harms nobody
+    }
+    check_rights(rights, before["rights"], values, more_below=before["id"] in over)
+
+
+def _said(wanted: ChangedAccount) -> Mapping[str, Value]:
+    return {**wanted.values, "password": None} if wanted.ha1 is not None else wanted.values
 
 
 def _update(columns: Sequence[str]) -> str:
@@ -305,8 +322,7 @@ class AccountRecords:
     ) -> tuple[Record, Record]:
         """:meth:`change` inside a transaction of the caller."""
         before = await self._lock(cursor, who, scope)
-        wanted = ChangedAccount(who, values, ha1, version)
-        check_wanted(before, wanted, scope, rights)
+        check_wanted(before, ChangedAccount(who, values, ha1, version), scope)
         values = await self._resolved(cursor, values, scope)
         if values.get("phone_number") != before["phone_number"]:
             await self._check_number(cursor, values, scope)
@@ -319,6 +335,8 @@ class AccountRecords:
         return {record["username"]: record for record in records}
 
     async def update(
+        over = await over_more(cursor, [(before["id"], values)], rights)
+        check_harm(before, ChangedAccount(who, values, ha1, version), rights, over)
         self, cursor: Cursor, rows: Sequence[tuple[Record, Mapping[str, Any]]]
     ) -> Sequence[tuple[Record, Record]]:
         """

@@ -26,7 +26,8 @@ from mizu.accounts.scope import check_rights, check_template, may_clone, refused
 from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, Conflict, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
-from mizu.store.account_records import AccountRecords, ChangedAccount, check_wanted, insert
+from mizu.store.account_records import AccountRecords, ChangedAccount, check_harm, check_wanted, insert
+from mizu.store.account_rights import over_more
 from mizu.store.departures import unless_left
 from mizu.store.noted import NotedChanges, Written
 from mizu.store.number_rights import names_not_to_give, no_such_number, not_to_give
@@ -365,7 +366,7 @@ class ImportRun:
             return []
         scope, rights = self._job.scope, self._job.rights
         records = await self._records.lock(cursor, [line.username for line in there], scope)
-        found: list[_Altered] = []
+        asked: list[tuple[ImportLine, Record, ChangedAccount]] = []
         for line in there:
             before = records.get(line.username)
             if before is None:  # deleted a moment ago
@@ -373,14 +374,22 @@ class ImportRun:
                 continue
             ha1 = self._digests(line.username, line.password) if line.password else None
             try:
-                values = known.resolved(line.values)
-                check_wanted(before, ChangedAccount(line.username, values, ha1, line.version), scope, rights)
-                number = values.get("phone_number")
-                if number in withheld and number != before["phone_number"]:
-                    raise no_such_number(str(number))
-                found.append(_Altered(line, before, self._records.columns(values, ha1)))
+                wanted = ChangedAccount(line.username, known.resolved(line.values), ha1, line.version)
+                check_wanted(before, wanted, scope)
+                asked.append((line, before, wanted))
             except UnknownReference as wrong:
                 self._put_off(line, wrong)
+            except MizuError as wrong:
+                self._bad(line, str(wrong))
+        over = await over_more(cursor, [(before["id"], wanted.values) for _, before, wanted in asked], rights)
+        found: list[_Altered] = []
+        for line, before, wanted in asked:
+            try:
+                check_harm(before, wanted, rights, over)
+                number = wanted.values.get("phone_number")
+                if number in withheld and number != before["phone_number"]:
+                    raise no_such_number(str(number))
+                found.append(_Altered(line, before, self._records.columns(wanted.values, wanted.ha1)))
             except MizuError as wrong:
                 self._bad(line, str(wrong))
         return found

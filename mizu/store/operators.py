@@ -114,7 +114,8 @@ class PostgresOperatorStore:
         self, number: int, operator: Operator, note: AuditNote | None = None
     ) -> Deferred[OperatorToken]:
         """See the protocol."""
-        return self._changes.transact(note, _revoke, {"id": number, "scope": operator.scope_account_id})
+        values = {"id": number, "scope": operator.scope_account_id}
+        return self._changes.transact(note, _revoke, values, operator)
 
 
 async def _add(cursor: Any, values: dict[str, Any], wanted: Rights | None, by: Operator) -> OperatorToken:
@@ -141,8 +142,10 @@ async def _add(cursor: Any, values: dict[str, Any], wanted: Rights | None, by: O
     return await _one(cursor, {"id": cursor.fetchone()[0], "scope": None})
 
 
-async def _revoke(cursor: Any, values: dict[str, Any]) -> OperatorToken:
+async def _revoke(cursor: Any, values: dict[str, Any], by: Operator) -> OperatorToken:
     token = await _one(cursor, values)
+    if token.rights > by.rights and token.id != by.token_id:
+        raise Forbidden(f"token {token.id} has more rights than your own, {by.rights.name.lower()}")
     if token.revoked_at is not None:
         raise Conflict(f"token {token.id} is revoked already")
     await cursor.execute(_REVOKE, values)
