@@ -297,6 +297,7 @@ class FakeWire:
         self.faults = faults or Faults()
         self.random = random or RandomFaults()
         self.limits = LimitsConfig()
+        self.may_be_forged = False  #: UDP flows allow 1.5 times the request as its answer, as real ones do
         self.log: list[Sent] = []  #: every message, in the order of sending
         self.names: dict[Address, str] = {}  #: how :meth:`ladder` calls an address
         self._seeded = Random(seed)  # noqa: S311 - repeatable on purpose
@@ -406,6 +407,8 @@ class FakeWire:
             return
         listener = next(spec for spec, found in there.listeners.items() if found == (sent.proto, sent.target))
         flow = FakeFlow(there, sent.proto, sent.target, sent.source, listener)
+        if self.may_be_forged:
+            flow.answer_max_bytes = len(sent.data) * 3 // 2
         if not there.take(sent.data, flow):
             sent.fate = "bad"
 

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from contextlib import suppress
 from urllib.parse import quote
 
 import pytest
@@ -156,9 +155,15 @@ def test_c6_nobody_learns_which_accounts_exist(client):
         ):
             phone = client(f"127.3.2.{number + 1}")
             answer = phone.register(user, word) if act == "register" else phone.call("9196", user, word)
-            first = challenged(phone, "REGISTER" if act == "register" else "INVITE", user=user)
-            assert first
-            seen[user] = unspecific(answer)
+            phone._cseq += 1
+            method, uri = (
+                ("REGISTER", "sip:mizu.test") if act == "register" else ("INVITE", "sip:9196@mizu.test")
+            )
+            first = phone._exchange(
+                phone._make(method, uri, user, user, [("Contact", "<sip:x@127.0.0.9>")], b"")
+            )
+            assert first.status == (401 if act == "register" else 407)
+            seen[user] = (unspecific(first), unspecific(answer))
         assert len(set(seen.values())) == 1, seen
 
 
@@ -189,9 +194,12 @@ def test_c9_hostile_names_and_numbers_are_just_unknown(server, client, user):
         lambda: caller.call(escaped, "alice", PASSWORD),
     ]
     for act in tries:
-        with suppress(NoAnswer):  # a line too long to be one
-            status = act().status
-            assert 400 <= status < 500 or (status == 200 and act is tries[0])
+        if len(user) > 8192:  # longer than a line may be: no message, so there is nothing to answer
+            with pytest.raises(NoAnswer):
+                act()
+            continue
+        status = act().status
+        assert 400 <= status < 500 or (status == 200 and act is tries[0])
     assert server.console("users alice")["ok"]
     assert len(server.console("users")["result"]["users"]) == 4
 
