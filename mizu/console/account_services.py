@@ -185,11 +185,11 @@ class Addresses(Protocol):
         scope: int | None,
         version: int | None,
         note: AuditNote | None,
+        *,
+        rights: Rights | None,
     ) -> Awaitable[tuple[str, FurtherAddress | None, FurtherAddress]]: ...
 
     def remove(
-        *,
-        rights: Rights | None,
         self,
         who: str,
         address: str,
@@ -197,11 +197,11 @@ class Addresses(Protocol):
         scope: int | None,
         version: int | None,
         note: AuditNote | None,
+        *,
+        rights: Rights | None,
     ) -> Awaitable[tuple[str, Sequence[FurtherAddress]]]: ...
 
 
-        *,
-        rights: Rights | None,
 class SipAccounts(Protocol):
     """Accounts at SIP servers; ``mizu.store.sip_accounts.PostgresSipAccounts``, see there."""
 

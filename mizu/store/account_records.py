@@ -26,8 +26,8 @@ from mizu.accounts.usernames import check_username
 from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict
 from mizu.model import AuditNote, Rights
-from mizu.store.accounts import refusal
 from mizu.store.account_rights import over_more
+from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
 from mizu.store.fields import HA1_COLUMNS
 from mizu.store.noted import NotedChanges
@@ -71,6 +71,7 @@ _GROUPS = f"""SELECT g.name FROM account_group_member m JOIN account_group g ON 
 _LOCK_MANY = f"""SELECT {ROW} FROM account a WHERE a.username = ANY (%(names)s::text[])
  AND {visible_many("a.id")} ORDER BY a.id FOR NO KEY UPDATE OF a"""
 _DIGESTS = tuple(HA1_COLUMNS.values())
+_SECRETS = frozenset(("password", "pin"))
 
 
 def matching(who: str) -> tuple[str, dict[str, object]]:
@@ -324,6 +325,8 @@ class AccountRecords:
         before = await self._lock(cursor, who, scope)
         check_wanted(before, ChangedAccount(who, values, ha1, version), scope)
         values = await self._resolved(cursor, values, scope)
+        over = await over_more(cursor, [(before["id"], values)], rights)
+        check_harm(before, ChangedAccount(who, values, ha1, version), rights, over)
         if values.get("phone_number") != before["phone_number"]:
             await self._check_number(cursor, values, scope)
         return (await self.update(cursor, [(before, self.columns(values, ha1))]))[0]
@@ -335,8 +338,6 @@ class AccountRecords:
         return {record["username"]: record for record in records}
 
     async def update(
-        over = await over_more(cursor, [(before["id"], values)], rights)
-        check_harm(before, ChangedAccount(who, values, ha1, version), rights, over)
         self, cursor: Cursor, rows: Sequence[tuple[Record, Mapping[str, Any]]]
     ) -> Sequence[tuple[Record, Record]]:
         """
