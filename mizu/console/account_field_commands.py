@@ -9,6 +9,7 @@ from mizu.accounts.fields import FIELDS, field_of
 from mizu.accounts.kinds import Value
 from mizu.accounts.proofs import FIELDS as PROOFS
 from mizu.accounts.records import Record, referred
+from mizu.accounts.ties import remaining
 from mizu.console.account_commands import ACCOUNT_VERSION, USER, assigned
 from mizu.console.account_show import (
     altered,
@@ -27,9 +28,11 @@ from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import plural
 from mizu.console.versions import version_of
-from mizu.model import AccountType, Binding
+from mizu.errors import MizuError
+from mizu.model import AccountType, Binding, Operator, OperatorToken
 
 ADDRESSES_SHOWN = 20  #: of the further addresses, in ``describe`` for people
+TOKENS_SHOWN = 20  #: of an account, after it moved
 NUMBERS_SHOWN = 100  #: of the allocated phone numbers, in ``describe``
 
 
@@ -81,7 +84,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                 Argument("parent", TEXT, "the new owner, or - for none", required=True, null="-"),
                 ACCOUNT_VERSION,
             ),
-            details="Refused when it would make a circle, or more levels than the option maxresellers.",
+            details="Refused when it would make a circle, or more levels than the option maxresellers, and "
+            "when an account would pay for one of somebody else, or be its company.",
             examples=("move 1001 -",),
             changes=True,
             atomic=True,
@@ -125,6 +129,16 @@ def _numbers(numbers: Sequence[str]) -> list[str]:
         return []
     more = " and more" if len(numbers) > NUMBERS_SHOWN else ""
     return [f"allocated phone numbers: {', '.join(numbers[:NUMBERS_SHOWN])}{more}"]
+
+
+def _tokens(username: str, ids: Sequence[int]) -> list[str]:
+    """A sentence when there are any: who has one may be of the owner before."""
+    if not ids:
+        return []
+    many = len(ids) > 1
+    what = f"{len(ids)} tokens that go" if many else "a token that goes"
+    numbers = ", ".join(map(str, ids))
+    return [f"{username} has {what} on to count ({numbers}); 'tokens revoke' ends {'them' if many else 'it'}"]
 
 
 class ChannelLimit(NamedTuple):
@@ -245,10 +259,25 @@ class _FieldCommands:
         told: list[str] = []
         if PROOFS & values.keys():
             told = await warnings_of(self._services, after["username"], call.operator.scope_account_id)
+        if before["parent_id"] != after["parent_id"]:
+            told += await self._left_over(after, call.operator)
         lines += [f"warning: {one}" for one in told]
         return CommandResult(
             lines, {"user": shown(after), "warnings": told}, altered(before, after, given=values)
         )
+
+    async def _left_over(self, moved: Record, operator: Operator) -> list[str]:
+        """What is still between it and others. Not known when the database is away by now."""
+        tokens: Sequence[OperatorToken] = ()
+        try:
+            ties = await self._records.left_over(moved["id"], operator.scope_account_id)
+            if self._services.tokens is not None:
+                tokens = await self._services.tokens.list(
+                    moved["username"], TOKENS_SHOWN, 0, operator, every=False
+                )
+        except MizuError:
+            return []
+        return [*remaining(ties), *_tokens(moved["username"], [one.id for one in tokens])]
 
     async def tree(self, call: Invocation) -> CommandResult:
         limit, after = call.number("limit"), call.text("after")

@@ -14,6 +14,7 @@ from mizu.accounts.kinds import Value
 from mizu.accounts.numbers import PhoneNumber
 from mizu.accounts.records import NewAccount, Node, Record
 from mizu.accounts.rotation import SipAccount
+from mizu.accounts.ties import Tie
 from mizu.model import AuditEntry, AuditNote, Operator, Rights
 
 
@@ -41,6 +42,8 @@ class Records(Protocol):
     def channels(self, ids: Sequence[int]) -> Awaitable[Mapping[int, int]]: ...
 
     def names(self, ids: Collection[str], scope: int | None) -> Awaitable[Mapping[str, str]]: ...
+
+    def left_over(self, account_id: int, scope: int | None) -> Awaitable[Sequence[Tie]]: ...
 
     def groups(self, account_id: int, scope: int | None) -> Awaitable[Sequence[str]]: ...
 

@@ -22,6 +22,7 @@ from mizu.accounts.scope import (
     visible_many,
 )
 from mizu.accounts.sealing import Keys
+from mizu.accounts.ties import Tie, refuse_broken, still_pays
 from mizu.accounts.usernames import check_username
 from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict
@@ -35,6 +36,7 @@ from mizu.store.number_rights import names_not_to_give, no_such_number, not_to_g
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.references import find
 from mizu.store.text import storable
+from mizu.store.ties import apart, left_over
 
 ROW = """to_jsonb(a) - ARRAY['ha1_md5', 'ha1_sha256']
  || jsonb_build_object('has_password', a.ha1_md5 IS NOT NULL OR a.ha1_sha256 IS NOT NULL)"""
@@ -70,6 +72,10 @@ _GROUPS = f"""SELECT g.name FROM account_group_member m JOIN account_group g ON 
  WHERE m.account_id = %(id)s AND {visible("g.owner_id")} ORDER BY g.name"""
 _LOCK_MANY = f"""SELECT {ROW} FROM account a WHERE a.username = ANY (%(names)s::text[])
  AND {visible_many("a.id")} ORDER BY a.id FOR NO KEY UPDATE OF a"""
+#: What keeps an account from being deleted, and how that is said.
+_USES = {"billing_account_id": "still pays for", "company_id": "is still the company of"}
+_USERS = f"""SELECT a.username, {visible("a.id")} FROM account a WHERE a.{{column}} = %(id)s
+ AND a.id <> %(id)s ORDER BY 2 DESC, a.username LIMIT 1000"""
 _DIGESTS = tuple(HA1_COLUMNS.values())
 _SECRETS = frozenset(("password", "pin"))
 
@@ -235,6 +241,10 @@ class AccountRecords:
                 found.update((f"{letter}{number}", name) for number, name in rows)
         return found
 
+    async def left_over(self, account_id: int, scope: int | None) -> Sequence[Tie]:
+        """What the account, and all below it, has to do with others that their owners do not see."""
+        return await left_over(self._reports, account_id, scope)
+
     async def groups(self, account_id: int, scope: int | None) -> Sequence[str]:
         """Names of the groups it is in, those that the operator sees."""
         return [row[0] for row in await self._reports.query(_GROUPS, {"id": account_id, "scope": scope})]
@@ -329,7 +339,7 @@ class AccountRecords:
         check_harm(before, ChangedAccount(who, values, ha1, version), rights, over)
         if values.get("phone_number") != before["phone_number"]:
             await self._check_number(cursor, values, scope)
-        return (await self.update(cursor, [(before, self.columns(values, ha1))]))[0]
+        return (await self.update(cursor, [(before, self.columns(values, ha1))], scope))[0]
 
     async def lock(self, cursor: Cursor, usernames: Sequence[str], scope: int | None) -> dict[str, Record]:
         """Those accounts by username, which nobody else changes until the end; of what is not seen, none."""
@@ -338,16 +348,24 @@ class AccountRecords:
         return {record["username"]: record for record in records}
 
     async def update(
-        self, cursor: Cursor, rows: Sequence[tuple[Record, Mapping[str, Any]]]
+        self, cursor: Cursor, rows: Sequence[tuple[Record, Mapping[str, Any]]], scope: int | None
     ) -> Sequence[tuple[Record, Record]]:
         """
         Change columns of accounts that are locked; one statement for all rows with the same columns.
 
         :param rows: each account once, as it is, and its new columns.
+        :param scope: of the operator, who is told of nothing outside.
         :return: before and after, in order. What has these values already is not touched, and keeps its
             version: it is the same record.
         :raise Conflict: :raise BadRequest: :raise NotFound: as the table's constraints say.
+        :raise Conflict: an account goes to another owner, and its payer or company does not, or who has it.
         """
+        moved = [
+            before["id"]
+            for before, columns in rows
+            if columns.get("parent_id", before["parent_id"]) != before["parent_id"]
+        ]
+        known = {tie.key for tie in await apart(cursor, moved, scope)} if moved else set()
         alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for before, columns in rows:
             alike.setdefault(tuple(sorted(columns)), []).append({**columns, "id": before["id"]})
@@ -362,6 +380,8 @@ class AccountRecords:
             for row in cursor.fetchall():
                 record = record_of(row[0])
                 after[record["id"]] = record
+        if moved:
+            refuse_broken([tie for tie in await apart(cursor, moved, scope) if tie.key not in known])
         return [(before, after.get(before["id"], before)) for before, _ in rows]
 
     def delete(
@@ -388,6 +408,10 @@ class AccountRecords:
         check_version(f"account {who!r}", before["version"], version)
         check_delete(scope, before["id"])
         check_rights(rights, before["rights"], DELETED)
+        for column, what in _USES.items():
+            await cursor.execute(_USERS.format(column=column), {"id": before["id"], "scope": scope})
+            if users := cursor.fetchall():
+                raise still_pays(users, what)
         try:
             await cursor.execute("DELETE FROM account WHERE id = %s", (before["id"],))
         except IntegrityError as refused:

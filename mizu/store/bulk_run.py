@@ -398,9 +398,10 @@ class ImportRun:
         """Change all; when something is wrong, halves of it, down to the line that is wrong."""
         if not altered:
             return
+        scope = self._job.scope
         await cursor.execute("SAVEPOINT line")
         try:
-            done = await self._records.update(cursor, [(one.before, one.columns) for one in altered])
+            done = await self._records.update(cursor, [(one.before, one.columns) for one in altered], scope)
         except (MizuError, *BadRow) as wrong:
             if isinstance(wrong, StoreBusy):
                 raise

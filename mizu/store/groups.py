@@ -222,7 +222,7 @@ class PostgresGroups:
             names = {_packet(member): member for member in members}
             sql = _JOIN_SIM if join else _LEAVE_SIM
         else:
-            found = await _accounts(cursor, members, scope)
+            found = await _accounts(cursor, members, scope, None if join else group.id)
             if join:
                 _check_kind(group, found)
             names = {number: username for number, username, _ in found}
@@ -274,15 +274,21 @@ async def _find(cursor: Cursor, name: str, scope: int | None, version: int | Non
 
 
 async def _accounts(
-    cursor: Cursor, members: Sequence[str], scope: int | None
+    cursor: Cursor, members: Sequence[str], scope: int | None, group_id: int | None = None
 ) -> Sequence[tuple[int, str, int]]:
-    """Id, username and type of each. :raise NotFound:"""
+    """
+    Id, username and type of each.
+
+    :param group_id: members of this group, which is theirs, are found too when the account went to an owner
+        who is not. :raise NotFound:
+    """
     names = [who for who in members if not who.startswith("#") and storable(who)]
     ids = [matching(who)[1]["id"] for who in members if who.startswith("#") and "id" in matching(who)[1]]
     await cursor.execute(
         "SELECT a.id, a.username, a.type FROM account a WHERE (a.username = ANY (%(names)s::text[]) "
-        f"OR a.id = ANY (%(ids)s::bigint[])) AND {visible_many('a.id')}",
-        {"names": names, "ids": ids, "scope": scope},
+        f"OR a.id = ANY (%(ids)s::bigint[])) AND ({visible_many('a.id')} OR a.id IN "
+        "(SELECT account_id FROM account_group_member WHERE group_id = %(group)s::bigint))",
+        {"names": names, "ids": ids, "scope": scope, "group": group_id},
     )
     found: list[tuple[int, str, int]] = cursor.fetchall()
     known = {name for number, username, _ in found for name in (username, f"#{number}")}

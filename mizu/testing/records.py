@@ -8,6 +8,7 @@ from mizu.accounts.fields import FIELDS, LISTS, REFERENCES
 from mizu.accounts.kinds import SECRET, Named, Value
 from mizu.accounts.records import NewAccount, Node, Record
 from mizu.accounts.scope import DELETED, check_change, check_delete, check_new, check_rights, unknown
+from mizu.accounts.ties import Tie
 from mizu.accounts.versions import check_version
 from mizu.errors import Conflict
 from mizu.model import Account, AccountType, AuditNote, AuthType, Rights
@@ -141,6 +142,9 @@ class MemoryRecords:
     async def names(self, ids: Collection[str], scope: int | None) -> Mapping[str, str]:
         every = {str(one["id"]): one for one in self._every() if self._seen(one, scope)}
         return {number: one["username"] for number, one in every.items() if number in ids}
+
+    async def left_over(self, account_id: int, scope: int | None) -> Sequence[Tie]:
+        return []
 
     async def groups(self, account_id: int, scope: int | None) -> Sequence[str]:
         return []

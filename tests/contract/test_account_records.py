@@ -67,7 +67,8 @@ async def test_every_field_keeps_what_it_is_given(records):
     await records.add([NewAccount("alice", HA1, given)], None, "tester")
     record = await records.get("alice", None)
     assert {name: record[name] for name in given} == given
-    before, after = await records.change("alice", {"name": "", "credit": 5, "parent_id": None}, None)
+    gone = {"parent_id": None, "billing_account_id": None, "company_id": None, "short_number": ""}
+    before, after = await records.change("alice", {"name": "", "credit": 5, **gone}, None)
     assert (before["name"], after["name"], after["credit"], after["parent_id"]) == (
         given["name"],
         "",

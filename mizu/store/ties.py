@@ -1,0 +1,59 @@
+"""What accounts have to do with others, across the border between owners who do not see each other."""
+
+# ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
+
+from collections.abc import Sequence
+
+from txpostgres.txpostgres import Cursor
+
+from mizu.accounts.scope import visible
+from mizu.accounts.ties import MEMBER, Tie
+from mizu.store.postgres import Pool
+
+_REFERENCES = ("billing_account_id", "company_id")
+_LISTS = ("ring_group", "allowed_partners", "partner_priority")
+_MOVED = """moved AS MATERIALIZED (
+ SELECT DISTINCT s.id FROM unnest(%(ids)s::bigint[]) r (root), LATERAL account_subtree(r.root) s)"""
+#: Neither does the owner of the one see the other, nor the other way round. What is above all owns itself.
+_APART = """CASE WHEN x.parent_id = y.parent_id OR y.id = x.parent_id OR x.id = y.parent_id THEN false
+ ELSE NOT account_within(x.id, coalesce(y.parent_id, y.id))
+  AND NOT account_within(y.id, coalesce(x.parent_id, x.id)) END"""
+_BOTH_WAYS = " UNION ".join(
+    f"""SELECT a.id, '{name}' AS field, a.{name} AS other FROM moved m JOIN account a ON a.id = m.id
+ WHERE a.{name} IS NOT NULL
+ UNION SELECT a.id, '{name}', a.{name} FROM moved m JOIN account a ON a.{name} = m.id"""
+    for name in _REFERENCES
+)
+_REFERRED = f"""WITH {_MOVED}, ties AS ({_BOTH_WAYS})
+SELECT t.id, t.field, t.other, x.username, y.username, {visible("x.id")} AND {visible("y.id")}
+FROM ties t JOIN account x ON x.id = t.id JOIN account y ON y.id = t.other
+WHERE {_APART} ORDER BY x.username, t.field"""
+_ITEMS = " UNION ALL ".join(
+    f"""SELECT a.id, '{name}' AS field, item FROM account a, unnest(string_to_array(a.{name}, ',')) item
+ WHERE a.{name} NOT IN ('', '*') AND item ~ '^[0-9]{{1,18}}$'"""
+    for name in _LISTS
+)
+_LISTED = f"""WITH {_MOVED}, items AS (SELECT i.id, i.field, i.item::bigint AS other FROM ({_ITEMS}) i)
+SELECT t.id, t.field, t.other, x.username, y.username, {visible("x.id")} AND {visible("y.id")}
+FROM items t JOIN account x ON x.id = t.id JOIN account y ON y.id = t.other
+WHERE (t.id IN (SELECT id FROM moved) OR t.other IN (SELECT id FROM moved)) AND {_APART}
+ORDER BY x.username, t.field, y.username"""
+_IN_GROUPS = f"""WITH {_MOVED}
+SELECT m.account_id, '{MEMBER}', g.id, a.username, g.name,
+ {visible("m.account_id")} AND {visible("g.owner_id")}
+FROM account_group_member m JOIN account_group g ON g.id = m.group_id JOIN account a ON a.id = m.account_id
+WHERE (m.account_id IN (SELECT id FROM moved) OR g.owner_id IN (SELECT id FROM moved))
+ AND NOT account_within(m.account_id, g.owner_id) ORDER BY a.username, g.name"""
+
+
+async def apart(cursor: Cursor, ids: Sequence[int], scope: int | None) -> list[Tie]:
+    """Who pays for whom, and is the company of whom, of these accounts and all below, though apart."""
+    await cursor.execute(_REFERRED, {"ids": list(ids), "scope": scope})
+    return [Tie(*row) for row in cursor.fetchall()]
+
+
+async def left_over(reports: Pool, account_id: int, scope: int | None) -> list[Tie]:
+    """All that the account, and what is below it, has to do with accounts and groups apart from it."""
+    values = {"ids": [account_id], "scope": scope}
+    found = [await reports.query(sql, values) for sql in (_REFERRED, _LISTED, _IN_GROUPS)]
+    return [Tie(*row) for rows in found for row in rows]
