@@ -3,9 +3,11 @@
 from collections import OrderedDict
 
 from mizu.errors import BadRequest
-from mizu.targets import Target, network_of, target_of
+from mizu.targets import Target, target_of
 
 _SWEEP = 500  # entries looked at a second
+_SHIFT = {4: 8, 6: 80}  # networks are counted as /24s and /48s: bits of an address below them
+_Network = tuple[int, int]  # version, and the number above those bits
 
 
 class KnownHosts:
@@ -21,7 +23,7 @@ class KnownHosts:
     def __init__(self, limit: int = 500_000) -> None:
         self._limit = limit
         self._until_s: OrderedDict[str, float] = OrderedDict()
-        self._networks: dict[Target, int] = {}  # /24s and /48s to how many known hosts they have
+        self._networks: dict[_Network, int] = {}  # to how many known hosts they have
 
     def add(self, host: str, until_s: float) -> None:
         """Known until then. The usual case, a host that is known already, costs one assignment."""
@@ -40,10 +42,11 @@ class KnownHosts:
 
     def near(self, network: Target) -> bool:
         """May there be known hosts in this network? Looks at whole /24s and /48s, so it errs to yes."""
-        return any(
-            one.version == network.version and one.first <= network.last and network.first <= one.last
-            for one in self._networks
-        )
+        version, shift = network.version, _SHIFT[network.version]
+        first, last = network.first >> shift, network.last >> shift
+        if last - first < len(self._networks):
+            return any((version, number) in self._networks for number in range(first, last + 1))
+        return any(one == version and first <= number <= last for one, number in self._networks)
 
     def sweep(self, now_s: float) -> None:
         """Forget some of those that are not known any more; call it every second."""
@@ -64,9 +67,9 @@ class KnownHosts:
         return len(self._until_s)
 
 
-def _network(host: str) -> Target | None:
+def _network(host: str) -> _Network | None:
     try:
         target = target_of(host)
     except BadRequest:
         return None
-    return network_of(target, 24 if target.version == 4 else 48)
+    return target.version, target.first >> _SHIFT[target.version]

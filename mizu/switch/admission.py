@@ -29,6 +29,7 @@ def new_call(
     settings = board.settings
     number = called_number(request, domains)
     if number is None:
+        board.nobody_has(tx, account)
         board.answer(tx, 404)
         return None
     if not (account.enabled and account.can_dial):

@@ -146,6 +146,11 @@ class Switchboard:
         #: told of a caller who has heard our answer, so that his address is real
         self.on_proved: Callable[[Flow], None] = _nobody_notes
 
+    def nobody_has(self, tx: ServerTransaction, account: Account) -> None:
+        """A call to what cannot be anybody's number or name: as one to a number that nobody has."""
+        if account.type not in CARRIERS:
+            self.on_unknown_number(tx.flow.remote[0], self._authorizer.proves(tx.request, tx.flow))
+
     def _unknown_number(self, source_host: str, proved: bool) -> None:
         self.on_unknown_number(source_host, proved)
 

@@ -114,13 +114,21 @@ def test_a_known_user_without_a_phone(World: Any) -> None:
 
 
 def test_an_unknown_number(World: Any) -> None:
-    """404, and there is a row."""
-    world = World(FakeWire(FakeClock()))
-    out = world.phone("alice").call("nobody")
+    """404, and there is a row. The guard hears of it, and that the caller is certainly there."""
+    world, told = World(FakeWire(FakeClock())), []
+    world.board.on_unknown_number = lambda *where: told.append(where)
+    alice = world.phone("alice")
+    out = alice.call("nobody")
     world.until(lambda: out.state == "failed")
     assert out.status == 404
     world.settled()
     assert (world.row.cause, world.row.ended_by) == ("not_found", "switch")
+    assert told == [("10.0.1.2", True)]
+    odd = alice.call("1%00")
+    world.until(lambda: odd.state == "failed")
+    assert odd.status == 404
+    world.settled()
+    assert told == [("10.0.1.2", True)] * 2
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 407, 401])
