@@ -80,6 +80,21 @@ def read(rule: AuthRule) -> tuple[list[AddressEntry], list[str]]:
     return counting, problems
 
 
-def warnings(record: Mapping[str, Any], further: Sequence[FurtherAddress] = ()) -> list[str]:
-    """What an operator who changed these fields should know: sentences on what can match nothing."""
-    return read(rule_of(record, further))[1]
+def warnings(
+    record: Mapping[str, Any], further: Sequence[FurtherAddress] = (), *, open_relay: bool
+) -> list[str]:
+    """
+    What an operator who changed these fields should know: sentences on what can match nothing, or everybody.
+
+    :param open_relay: are accounts of type 0 known? (Option ``enforcestrongauth`` is off.)
+    """
+    rule = rule_of(record, further)
+    problems = read(rule)[1]
+    if rule.auth_type is AuthType.OPEN_RELAY:
+        problems.insert(
+            0,
+            "auth_type 0 is an open relay: whoever reaches this server calls at its cost"
+            if open_relay
+            else "auth_type 0 (open relay) matches nothing while the option enforcestrongauth is on",
+        )
+    return problems

@@ -241,7 +241,8 @@ class _AccountCommands:
         for name in names:
             self._services.on_account_changed(name)
         changes = _made(records)
-        told = warnings(records[0])  # the others have the same fields
+        open_relay = not self._services.options.get("enforcestrongauth")
+        told = warnings(records[0], open_relay=open_relay)  # the others have the same fields
         if len(records) > 1:
             done = self._added_many(records, passwords, changes)
             lines = [*done.lines, *(f"warning: {one}" for one in told)]

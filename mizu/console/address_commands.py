@@ -47,7 +47,7 @@ async def warnings_of(services: ConsoleServices, username: str, scope: int | Non
         )
     except MizuError:
         return []
-    return warnings(record, further)
+    return warnings(record, further, open_relay=not services.options.get("enforcestrongauth"))
 
 
 def commands(services: ConsoleServices) -> tuple[Command, ...]:

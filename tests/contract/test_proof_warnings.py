@@ -48,6 +48,17 @@ async def test_every_ignored_address_is_told(say: Any) -> None:
     assert told(await say("set", "1001", "display_name=x")) == []
 
 
+async def test_an_open_relay_is_told_for_what_it_is(say: Any) -> None:
+    """It matches nothing as long as the option says so, and everybody when it does not."""
+    off = ["auth_type 0 (open relay) matches nothing while the option enforcestrongauth is on"]
+    await say("adduser", "1001")
+    assert told(await say("set", "1001", "NeedAuth=0")) == off
+    assert told(await say("adduser", "1002", "auth_type=0")) == off
+    await say("options", "set", "enforcestrongauth", "off")
+    assert "whoever reaches this server" in told(await say("set", "1001", "auth_ip="))[0]
+    assert told(await say("set", "1001", "auth_type=4")) == []
+
+
 async def test_a_new_account_that_nobody_can_use_says_so(say: Any) -> None:
     """Made or cloned, one or many: addresses and prefixes are not copied."""
     assert told(await say("adduser", "2001", "auth_type=9")) == [EMPTY]

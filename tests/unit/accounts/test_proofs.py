@@ -87,4 +87,5 @@ def test_a_rule_is_made_of_an_account_and_its_further_addresses() -> None:
     further = (FurtherAddress("192.0.2.3", 5070), FurtherAddress("192.0.2.4"))
     rule = rule_of(record, further)
     assert rule.addresses == ("192.0.2.1", "192.0.2.2", "192.0.2.3 port 5070", "192.0.2.4")
-    assert [one.split(":")[0] for one in warnings(record, further)] == ["192.0.2.1", "192.0.2.2", "192.0.2.4"]
+    told = [one.split(":")[0] for one in warnings(record, further, open_relay=False)]
+    assert told == ["192.0.2.1", "192.0.2.2", "192.0.2.4"]
