@@ -80,7 +80,6 @@ class Records(Protocol):
         note: AuditNote | None,
     ) -> Awaitable[Record]: ...
 
-    def reseal(self, batch: int) -> Awaitable[int]: ...
 
 
 class Groups(Protocol):

@@ -451,29 +451,6 @@ class AccountRecords:
         if number and await not_to_give(cursor, [number], scope):
             raise no_such_number(number)
 
-    # ------------------------------------------------------------ keys
-
-    def reseal(self, batch: int) -> Deferred[int]:
-        """Seal so many PINs anew that the current key does not open. How many there were."""
-        return self._reports.transact(self._reseal, batch)
-
-    async def _reseal(self, cursor: Cursor, batch: int) -> int:
-        keys = self._keys()
-        await cursor.execute(
-            "SELECT id, pin_sealed FROM account WHERE pin_sealed <> '' AND NOT pin_sealed LIKE %s "
-            "ORDER BY id LIMIT %s FOR NO KEY UPDATE",
-            (keys.current + ":%", batch),
-        )
-        rows = cursor.fetchall()
-        if rows:
-            sealed = [keys.seal(keys.open(row[1])) for row in rows]
-            await cursor.execute(
-                "UPDATE account a SET pin_sealed = n.sealed "
-                "FROM unnest(%s::bigint[], %s::text[]) n (id, sealed) WHERE a.id = n.id",
-                ([row[0] for row in rows], texts(sealed)),
-            )
-        return len(rows)
-
 
 async def insert(cursor: Cursor, rows: Sequence[Mapping[str, Any]], *, give: bool = True) -> list[Record]:
     """

@@ -298,6 +298,9 @@ _REFUSALS: Mapping[str, MizuError] = {
     "account_username": BadRequest("no account may have that username"),
     "account_type_group": Conflict("type: it is in a group of another kind; 'group leave' first"),
     "account_type_server": Conflict("type: we have accounts at this SIP server; 'sipaccounts del' first"),
+    "sealing_key_known": Conflict(
+        "this node's secret.key has another key than the stored secrets; copy it from another node"
+    ),
     "sip_account_server": BadRequest("it is not a sip_server"),
     "account_group_kind": BadRequest("it is not of the kind of the group"),
     "account_phone_number": Conflict("another account has that phone_number"),

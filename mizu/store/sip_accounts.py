@@ -17,7 +17,7 @@ from mizu.errors import BadRequest, Conflict, NotFound
 from mizu.model import AccountType, AuditNote
 from mizu.store.account_records import AccountRecords, matching
 from mizu.store.accounts import refusal
-from mizu.store.arrays import texts
+from mizu.store.key_rotation import KeyRotation
 from mizu.store.noted import NotedChanges
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
@@ -35,7 +35,6 @@ _USED = "UPDATE sip_account SET last_used_at = now() WHERE id = %s"
 _FAILED = "UPDATE sip_account SET failures = failures + 1 WHERE id = %s"
 _SUCCEEDED = "UPDATE sip_account SET failures = 0 WHERE id = %s AND failures <> 0"
 _CHARGED = "UPDATE sip_account SET credit_micro = greatest(0, credit_micro - %s) WHERE id = %s"
-RESEAL_BATCH = 500
 
 
 class PostgresSipAccounts:
@@ -49,6 +48,7 @@ class PostgresSipAccounts:
         self._changes = changes
         self._keys = keys
         self._records = records
+        self._rotation = KeyRotation(reports, keys)
 
     async def list(
         self, server: str, limit: int, after: tuple[str, int, int] | None, scope: int | None
@@ -156,6 +156,8 @@ class PostgresSipAccounts:
             await cursor.execute(sql, {**columns, "id": number})
         except UniqueViolation:
             raise Conflict(f"{row[11]} has an account {values['username']!r} already") from None
+        except IntegrityError as refused:
+            raise refusal(refused) from None
         return row[11], _account(row), _account(await self._find(cursor, number, scope))
 
     def delete(
@@ -209,60 +211,9 @@ class PostgresSipAccounts:
         """A call with it cost so much."""
         return self._reports.operate(_CHARGED, (amount_micro, number))
 
-    # ------------------------------------------------------------ keys
-
     async def rotate_keys(self, step: str) -> Mapping[str, Any]:
-        """
-        ``add`` a key that opens only, ``reseal`` everything with the newest key, ``drop`` the old ones; or
-        ``all`` three, for one node alone. What is left when a step is interrupted can be opened still.
-
-        :raise Conflict: ``drop`` while something is sealed with an old key.
-        """
-        sealed = 0
-        if step in ("add", "all"):
-            self._keys.add()
-        if step in ("reseal", "all"):
-            self._keys.promote()
-            sealed = await self._reseal()
-        if step in ("drop", "all"):
-            waiting = (await self._reports.query(_WAITING, {"current": self._keys().current + ":%"}))[0][0]
-            if waiting:
-                raise Conflict(f"{waiting} secrets are sealed with other keys; 'reseal' first")
-            self._keys.drop_old()
-        keys = self._keys()
-        return {"step": step, "resealed": sealed, "keys": list(keys.ids), "current": keys.current}
-
-    async def _reseal(self) -> int:
-        done = 0
-        for batch in (self._records.reseal, self._reseal_batch):
-            while count := await batch(RESEAL_BATCH):
-                done += count
-        return done
-
-    def _reseal_batch(self, batch: int) -> Deferred[int]:
-        return self._reports.transact(self._reseal_some, batch)
-
-    async def _reseal_some(self, cursor: Cursor, batch: int) -> int:
-        keys = self._keys()
-        await cursor.execute(
-            "SELECT id, password_sealed FROM sip_account WHERE password_sealed <> '' "
-            "AND NOT password_sealed LIKE %s ORDER BY id LIMIT %s FOR UPDATE",
-            (keys.current + ":%", batch),
-        )
-        rows = cursor.fetchall()
-        if rows:
-            sealed = texts([keys.seal(keys.open(row[1])) for row in rows])
-            await cursor.execute(
-                "UPDATE sip_account s SET password_sealed = n.sealed "
-                "FROM unnest(%s::bigint[], %s::text[]) n (id, sealed) WHERE s.id = n.id",
-                ([row[0] for row in rows], sealed),
-            )
-        return len(rows)
-
-
-_WAITING = """SELECT (SELECT count(*) FROM sip_account
- WHERE password_sealed <> '' AND NOT password_sealed LIKE %(current)s)
- + (SELECT count(*) FROM account WHERE pin_sealed <> '' AND NOT pin_sealed LIKE %(current)s)"""
+        """See ``KeyRotation.rotate``."""
+        return await self._rotation.rotate(step)
 
 
 def _missing(number: int) -> NotFound:

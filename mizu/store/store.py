@@ -32,6 +32,7 @@ from mizu.store.call_history import CallHistory
 from mizu.store.calls import PostgresCallStore
 from mizu.store.embedded import Embedded
 from mizu.store.groups import PostgresGroups
+from mizu.store.key_rotation import KeyRotation
 from mizu.store.locations import PostgresLocationStore
 from mizu.store.migrate import migrate
 from mizu.store.noted import NotedChanges
@@ -279,6 +280,7 @@ class Store:
                 await link.open()
                 self.schema_version = await migrate(link)
                 await self._adopt(link)
+                await KeyRotation(self._reports, self.secret_keys).begin(link)
                 return
             except StoreBusy as busy:
                 self.state, self._problem = "waiting", str(busy)

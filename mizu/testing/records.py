@@ -237,6 +237,3 @@ class MemoryRecords:
             raise Conflict(f"account {before['username']!r} still owns other accounts")
         del self._accounts.rows[before["username"]]
         return before
-
-    async def reseal(self, batch: int) -> int:
-        return 0
