@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mizu.accounts.fields import SERVER, Field, field_of
-from mizu.accounts.kinds import Value
+from mizu.accounts.kinds import ACCOUNT, PARTNERS, Value
 from mizu.errors import BadRequest
 from mizu.model import Rights
 
@@ -26,6 +26,7 @@ PASSES_MAX = 102
 #: Columns of the original that we have no field for; a file may have them, and they are ignored.
 NOT_KEPT = frozenset(("ip",))  # the last address of a phone: its registration has it
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  #: what a file is opened with makes of such bytes (surrogateescape)
+_WHOLE = re.compile(r"[0-9]{1,18}")
 _PATH = re.compile(r"[/\\]")
 
 
@@ -39,6 +40,7 @@ class ImportOrder:
     whole: bool = False  #: all lines or none
     update: bool = False  #: accounts that are there are changed, instead of being a problem
     versions: bool = False  #: with ``update``: only what still has the version in the column ``version``
+    original_ids: bool = False  #: accounts are named by their ids in the file, as the original's table does
     template: str = ""  #: account whose values are the defaults
 
 
@@ -70,6 +72,8 @@ class ImportLine:
     password: str = field(repr=False)
     values: Mapping[str, Value] = field(repr=False)
     version: int | None = None  #: of the account, as the file has it
+    original_id: int = 0  #: with ``original_ids``: in the file
+    originals: Mapping[str, str] = field(default_factory=dict, repr=False)  #: fields that name such ids
 
 
 @dataclass(slots=True)
@@ -106,11 +110,13 @@ class Heading:
     The columns of a file.
 
     :param versions: there must be a column ``version`` with a number in each line; otherwise one is ignored.
+    :param original_ids: the same of ``id``; owners, companies, payers and partners are named by such ids.
     :raise BadRequest: an unknown column, one twice, no ``username``; each named.
     """
 
-    def __init__(self, cells: Iterable[str], *, versions: bool = False) -> None:
+    def __init__(self, cells: Iterable[str], *, versions: bool = False, original_ids: bool = False) -> None:
         self._versions = versions
+        self._original_ids = original_ids
         self.names = [cell.strip() for cell in cells]
         self.fields: list[Field | None] = []
         problems = []
@@ -126,8 +132,9 @@ class Heading:
         ]
         if "username" not in known:
             problems.append("line 1: there is no column username")
-        if versions and "version" not in known:
-            problems.append("line 1: there is no column version")
+        for name in ["version"] * versions + ["id"] * original_ids:
+            if name not in known:
+                problems.append(f"line 1: there is no column {name}")
         if problems:
             raise BadRequest("\n".join(problems))
 
@@ -141,30 +148,87 @@ class Heading:
             if _NOT_UTF8.search(cell)
         ]:
             return None, problems
-        username = password = ""
-        version = None
-        values: dict[str, Value] = {}
+        line = _Cells()
         for name, one, cell in zip(self.names, self.fields, cells, strict=True):
-            if one is None:
-                continue
-            if one.name == "username":
-                username = cell.strip()
-            elif one.name == "password":
-                password = cell
-            elif one.name == "version" and self._versions:
-                if re.fullmatch(r"[0-9]{1,18}", cell.strip()):
-                    version = int(cell)
-                else:
-                    problems.append(Problem(number, name, "want the version of the account"))
-            elif cell.strip() and one.changed_by != SERVER:  # an export can be imported again
-                try:
-                    values[one.name] = _value(one, cell)
-                except BadRequest as wrong:
-                    problems.append(Problem(number, name, str(wrong).partition(": ")[2]))
-        if not username:
+            try:
+                if one is not None:
+                    self._read(line, one, cell)
+            except BadRequest as wrong:
+                problems.append(Problem(number, name, str(wrong).partition(": ")[2]))
+        if not line.username:
             problems.append(Problem(number, "username", "is empty"))
-        line = None if problems else ImportLine(number, username, password, values, version)
-        return line, problems
+        if problems:
+            return None, problems
+        return ImportLine(
+            number, line.username, line.password, line.values, line.version, line.original_id, line.originals
+        ), []
+
+    def _read(self, line: "_Cells", one: Field, cell: str) -> None:
+        """:raise BadRequest: after the name of the field, what it wants."""
+        if one.name == "username":
+            line.username = cell.strip()
+        elif one.name == "password":
+            line.password = cell
+        elif one.name == "version" and self._versions:
+            line.version = _whole(one, cell, "the version of the account")
+        elif one.name == "id" and self._original_ids:
+            line.original_id = _whole(one, cell, "the id by which other lines name the account")
+        elif cell.strip() and one.changed_by != SERVER:  # an export can be imported again
+            value = _value(one, cell)
+            if self._original_ids and one.kind in (ACCOUNT, PARTNERS):
+                _read_named(line, one, cell, value)
+            else:
+                line.values[one.name] = value
+
+    def identity(self, cells: list[str]) -> tuple[int, str] | None:
+        """With ``original_ids``: id and username of a line; ``None``: it is a bad one."""
+        if len(cells) != len(self.names):
+            return None
+        found = {one.name: cell.strip() for one, cell in zip(self.fields, cells, strict=True) if one}
+        if not _WHOLE.fullmatch(found["id"]) or _NOT_UTF8.search(found["username"]):
+            return None
+        return int(found["id"]), found["username"]
+
+
+@dataclass(slots=True)
+class _Cells:
+    """What a line has been found to say so far."""
+
+    username: str = ""
+    password: str = ""
+    version: int | None = None
+    original_id: int = 0
+    values: dict[str, Value] = field(default_factory=dict)
+    originals: dict[str, str] = field(default_factory=dict)
+
+
+def _read_named(line: _Cells, one: Field, cell: str, value: Value) -> None:
+    """A field that names accounts by their ids in the file; 0 is none, groups are named as ever."""
+    if cell.strip() == "0":
+        line.values[one.name] = None if one.kind is ACCOUNT else ""
+    elif "#" in cell or (one.kind is ACCOUNT and value is not None and not ids_among([cell])):
+        raise BadRequest(f"{one.name}: want an id as the column ID has it, or 0 for none; got {cell[:80]!r}")
+    elif ids_among([cell]):
+        line.originals[one.name] = cell
+    else:
+        line.values[one.name] = value
+
+
+def _whole(one: Field, cell: str, wanted: str) -> int:
+    if not _WHOLE.fullmatch(cell.strip()):
+        raise BadRequest(f"{one.name}: want {wanted}")
+    return int(cell)
+
+
+def is_original_id(item: str) -> bool:
+    """Is this item of a list an id of the file? Otherwise it is a name."""
+    return _WHOLE.fullmatch(item) is not None
+
+
+def ids_among(cells: Iterable[str]) -> set[int]:
+    """The ids of the file in cells."""
+    items = (item.strip() for cell in cells for item in cell.split(","))
+    return {int(item) for item in items if is_original_id(item)}
 
 
 def _value(one: Field, cell: str) -> Value:

@@ -89,6 +89,16 @@ def given_fields(record: Record) -> Record:
     }
 
 
+def without_itself(values: Mapping[str, Value], itself: int | str) -> dict[str, Value]:
+    """
+    The values of an account that may name itself as who pays (guide 1.2): that is what nobody else means.
+
+    :param itself: as the values name it.
+    """
+    payer = values.get("billing_account_id")
+    return {**values, "billing_account_id": None} if payer == itself else dict(values)
+
+
 def referred(records: Iterable[Record]) -> frozenset[str]:
     """What records refer to, as lists have it: ``12`` is an account, ``g7`` a group."""
     found: set[str] = set()

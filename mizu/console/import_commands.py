@@ -48,6 +48,7 @@ def shown(job: ImportJob) -> dict[str, Any]:
         "dry_run": job.order.dry_run,
         "whole": job.order.whole,
         "update": job.order.update,
+        "original_ids": job.order.original_ids,
         "template": job.order.template,
         "by": job.by,
         "state": job.state,
@@ -88,6 +89,12 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
                     "with --update: refuse what was changed since the version in the column 'version'",
                     option=True,
                 ),
+                Argument(
+                    "original-ids",
+                    FLAG,
+                    "a table of the original: ParentID and the like name accounts by their ID in the file",
+                    option=True,
+                ),
                 Argument("template", TEXT, "account whose settings are the defaults", option=True),
                 Argument(
                     "wait", DURATION, "answer at the latest then; it goes on", option=True, default=10.0
@@ -96,6 +103,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             details="The first line names fields, as we or the original do; 'username' must be among "
             "them, 'describe' lists all. An empty cell is the default. Bad lines are named with line, column "
             "and reason, and left out. Without a password an account cannot log in until 'passwd' gives one. "
+            "With --original-ids the column ID says what ParentID, BillingUserID, BelongsToCompany, "
+            "AllowedPartners and prioritypartner mean; 0 is none. "
             "'mizu import --send FILE' sends a file from where you type, and waits until it is imported. "
             "Operators limited to some accounts import files that they send, into what is theirs.",
             examples=("import users.csv --dry-run", "import users.csv --whole --template 1001"),
@@ -161,6 +170,7 @@ class _ImportCommands:
             whole=call.flag("whole"),
             update=call.flag("update"),
             versions=call.flag("versions"),
+            original_ids=call.flag("original-ids"),
             template=call.text("template"),
         )
         line = f"import {shlex.quote(order.file)}"

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.kinds import Value
-from mizu.accounts.records import NewAccount, Node, Record, columns_of, record_of
+from mizu.accounts.records import NewAccount, Node, Record, columns_of, record_of, without_itself
 from mizu.accounts.scope import (
     DELETED,
     check_change,
@@ -285,7 +285,8 @@ class AccountRecords:
         for new in accounts:
             check_new(scope, new.values)
             check_rights(rights, 0, {**defaults, **new.values})
-            values = await self._resolved(cursor, {"parent_id": None, **defaults, **new.values}, scope)
+            values = without_itself({"parent_id": None, **defaults, **new.values}, new.username)
+            values = await self._resolved(cursor, values, scope)
             if values["parent_id"] is None:
                 values["parent_id"] = scope
             await self._check_number(cursor, values, scope)
@@ -334,7 +335,7 @@ class AccountRecords:
         """:meth:`change` inside a transaction of the caller."""
         before = await self._lock(cursor, who, scope)
         check_wanted(before, ChangedAccount(who, values, ha1, version), scope)
-        values = await self._resolved(cursor, values, scope)
+        values = without_itself(await self._resolved(cursor, values, scope), before["id"])
         over = await over_more(cursor, [(before["id"], values)], rights)
         check_harm(before, ChangedAccount(who, values, ha1, version), rights, over)
         if values.get("phone_number") != before["phone_number"]:

@@ -1,7 +1,8 @@
 """One import of accounts from a CSV file, in batches. Which file that is: ``mizu.store.bulk``."""
 
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TextIO
 
@@ -17,17 +18,19 @@ from mizu.accounts.bulk import (
     ImportLine,
     LineSet,
     Problem,
+    ids_among,
     rows,
 )
 from mizu.accounts.fields import BY_NAME, LISTS, REFERENCES
 from mizu.accounts.kinds import Value
-from mizu.accounts.records import Record, changed_fields, secrets_given
+from mizu.accounts.records import Record, changed_fields, secrets_given, without_itself
 from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, unknown, visible
 from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, Conflict, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
 from mizu.store.account_records import AccountRecords, ChangedAccount, check_harm, check_wanted, insert
 from mizu.store.account_rights import over_more
+from mizu.store.bulk_ids import FileIds, Named, NotImported, with_names
 from mizu.store.departures import unless_left
 from mizu.store.noted import NotedChanges, Written
 from mizu.store.number_rights import names_not_to_give, no_such_number, not_to_give
@@ -88,6 +91,9 @@ class ImportRun:
         self._late: LineSet | None = None  # lines of this pass; None: all
         self._later = LineSet()  # those of the next
         self._put: list[int] = []  # of them, those of the batch
+        self._ids: FileIds | None = None  # when the file has ids of its own
+        self._imported = LineSet()  # then: lines that are
+        self._ready: list[int] = []  # of them, those of the batch
         self._last = False  # no pass comes after this one
 
     async def run(self) -> None:
@@ -100,7 +106,11 @@ class ImportRun:
         first = next(rows(self._lines()), None)
         if first is None:
             raise BadRequest("the file is empty; want a line of column names first")
-        self._heading = Heading(first[1], versions=order.update and order.versions)
+        self._heading = Heading(
+            first[1], versions=order.update and order.versions, original_ids=order.original_ids
+        )
+        if order.original_ids:
+            await self._learn_ids()
         if order.dry_run or order.whole:
             try:
                 await self._transact(self._at_once)
@@ -125,7 +135,9 @@ class ImportRun:
                 await store(batch)
                 for number_later in self._put:
                     self._later.add(number_later)
-                self._put = []
+                for number_done in self._ready:
+                    self._imported.add(number_done)
+                self._put, self._ready = [], []
                 await self._pause()
                 if job.stopping:
                     return
@@ -136,14 +148,34 @@ class ImportRun:
 
     def _read(self) -> Iterator[tuple[int, list[str]]]:
         """The lines of this pass, from the beginning of the file."""
-        self._file.seek(0)
-        lines = rows(self._lines())
-        next(lines)  # the heading
-        for number, cells in lines:
+        for number, cells in self._body():
             if self._late is None:
                 self._job.lines += 1
             done_before = self._late is not None and number not in self._late
             yield number, [] if done_before else cells
+
+    def _body(self) -> Iterator[tuple[int, list[str]]]:
+        """All lines but the heading, from the beginning of the file."""
+        self._file.seek(0)
+        lines = rows(self._lines())
+        next(lines)
+        return lines
+
+    async def _learn_ids(self) -> None:
+        """Whom the ids of the file mean: it is read once more than else."""
+        ids = self._ids = FileIds(self._link)
+        await ids.make()
+        found: list[tuple[int, str, int]] = []
+        for number, cells in self._body():
+            one = self._heading.identity(cells)
+            found += [(*one, number)] if one is not None else []
+            if len(found) >= BATCH:
+                await ids.learn(found)
+                found = []
+                await deferLater(self._reactor, 0)
+                if self._job.stopping:
+                    return
+        await ids.learn(found)
 
     async def _store_anew(self, batch: Sequence[ImportLine]) -> None:
         """One batch; again when somebody else's change comes between. :raise StoreBusy:"""
@@ -227,11 +259,12 @@ class ImportRun:
             for problem in problems:
                 self._job.note(problem)
             if line is not None and (line := self._checked(line)) is not None:
-                if line.username in names or not names.isdisjoint(mentioned(line.values)):
+                theirs = mentioned(line.values) | set(map(str, ids_among(line.originals.values())))
+                if line.username in names or not names.isdisjoint(theirs):
                     yield batch
                     batch, names = [], set()
                 batch.append(line)
-                names.add(line.username)
+                names.update((line.username, str(line.original_id)))
             if len(batch) >= BATCH or read >= 2 * BATCH:
                 yield batch
                 batch, names, read = [], set(), 0
@@ -239,7 +272,7 @@ class ImportRun:
             yield batch
 
     def _checked(self, line: ImportLine) -> ImportLine | None:
-        refused = list(refused_new(self._job.scope, line.values))
+        refused = list(refused_new(self._job.scope, {**line.originals, **line.values}))
         if not self._job.order.update:
             refused += [
                 (name, BadRequest(f"{name}: {_ID_REFUSED}, got {who!r}"))
@@ -265,7 +298,9 @@ class ImportRun:
         """Insert and change what the batch says, with its entry; what cannot be is noted, line by line."""
         if not batch:
             return
-        self._changes, self._put = [], []
+        self._changes, self._put, self._ready = [], [], []
+        if self._ids is not None:
+            batch = self._named(await self._ids.known(cursor, batch), batch)
         names = [line.username for line in batch]
         await cursor.execute(_TAKEN, {"names": names, "scope": self._job.scope})
         taken = dict(cursor.fetchall())
@@ -299,6 +334,24 @@ class ImportRun:
         if not (self._job.order.whole or self._job.order.dry_run):
             self._stored = True
 
+    def _named(self, known: Mapping[int, Named], batch: Sequence[ImportLine]) -> list[ImportLine]:
+        """The lines of the batch with usernames for ids of the file; bad ones left out."""
+        named: list[ImportLine] = []
+        for line in batch:
+            try:
+                values = with_names(line, known, self._imported)
+                named.append(replace(line, values=values))
+            except NotImported as wrong:
+                self._put_off(line, wrong)
+            except MizuError as wrong:
+                self._bad(line, str(wrong).partition(": ")[2], str(wrong).partition(": ")[0])
+        return named
+
+    def _done(self, lines: Iterable[ImportLine]) -> None:
+        """They are imported, if the transaction is."""
+        if self._ids is not None:
+            self._ready += [line.line for line in lines]
+
     def _row(self, line: ImportLine, known: Known) -> dict[str, Any] | None:
         """The columns of a new account; ``None``: the line is bad."""
         values: dict[str, Value] = {"parent_id": None, **self._copied, **line.values}
@@ -308,7 +361,7 @@ class ImportRun:
             self._bad(line, str(wrong), "rights")
             return None
         try:
-            values = known.resolved(values)
+            values = known.resolved(without_itself(values, line.username))
         except UnknownReference as wrong:
             self._put_off(line, wrong)
             return None
@@ -345,6 +398,7 @@ class ImportRun:
             return
         await cursor.execute("RELEASE SAVEPOINT line")
         self._job.added += len(new)
+        self._done(line for line, _ in new)
         self._changes += [_made(line, row) for line, row in new]
 
     def _may_change(self, line: ImportLine, *, seen: bool) -> bool:
@@ -374,7 +428,8 @@ class ImportRun:
                 continue
             ha1 = self._digests(line.username, line.password) if line.password else None
             try:
-                wanted = ChangedAccount(line.username, known.resolved(line.values), ha1, line.version)
+                values = without_itself(known.resolved(line.values), before["id"])
+                wanted = ChangedAccount(line.username, values, ha1, line.version)
                 check_wanted(before, wanted, scope)
                 asked.append((line, before, wanted))
             except UnknownReference as wrong:
@@ -414,6 +469,7 @@ class ImportRun:
             await self._update(cursor, altered[middle:])
             return
         await cursor.execute("RELEASE SAVEPOINT line")
+        self._done(one.line for one in altered)
         for one, (before, after) in zip(altered, done, strict=True):
             if after is before:
                 self._job.same += 1
