@@ -41,6 +41,9 @@ ON CONFLICT (id) DO NOTHING;
 CREATE VIEW account_ever AS
     SELECT id, username, parent_id FROM account UNION ALL SELECT id, username, parent_id FROM deleted_account;
 COMMENT ON VIEW account_ever IS 'Accounts that are or were there';
+COMMENT ON COLUMN account_ever.id IS 'Number of the account';
+COMMENT ON COLUMN account_ever.username IS 'What it is or was called';
+COMMENT ON COLUMN account_ever.parent_id IS 'Owner, as it is or was when the account was deleted';
 
 CREATE FUNCTION account_subtree_ever(root bigint) RETURNS TABLE (id bigint) LANGUAGE sql STABLE AS $$
     WITH RECURSIVE below (id) AS (
