@@ -41,6 +41,9 @@ ON CONFLICT (id) DO NOTHING;
 CREATE VIEW account_ever AS
     SELECT id, username, parent_id FROM account UNION ALL SELECT id, username, parent_id FROM deleted_account;
 COMMENT ON VIEW account_ever IS 'Accounts that are or were there';
+COMMENT ON COLUMN account_ever.id IS 'Of the account, for ever';
+COMMENT ON COLUMN account_ever.username IS 'As it is or was';
+COMMENT ON COLUMN account_ever.parent_id IS 'Owner, now or when it was deleted; empty: none';
 COMMENT ON COLUMN account_ever.id IS 'Number of the account';
 COMMENT ON COLUMN account_ever.username IS 'What it is or was called';
 COMMENT ON COLUMN account_ever.parent_id IS 'Owner, as it is or was when the account was deleted';
