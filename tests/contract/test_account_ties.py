@@ -133,6 +133,21 @@ async def test_tokens_of_an_account_that_goes_to_another_owner_are_told(owners):
     assert told == ["desk has 2 tokens that go on to count (1, 2); 'tokens revoke' ends them"]
 
 
+async def test_who_made_an_account_is_told_to_who_knows_them(owners):
+    """The owner it went to learns nothing of the one before, nor of staff, by reading or changing it."""
+    await owners("adduser made", await owners.who("acme"))
+    await owners("move made zeta")
+    zeta, acme = await owners.who("zeta"), await owners.who("acme")
+    for line in ("describe made", "set made display_name=x"):
+        assert (await owners(line, zeta))["user"]["created_by"] == "operator"
+        assert (await owners(line))["user"]["created_by"] == "acme"
+    assert (await owners("get desk created_by", acme))["fields"] == {"created_by": "operator"}
+    listed = (await owners("users", zeta))["users"]
+    assert {one["created_by"] for one in listed} == {"operator"}
+    await owners("adduser own", zeta)
+    assert (await owners("get own created_by", zeta))["fields"] == {"created_by": "zeta"}
+
+
 async def test_who_is_still_paid_for_is_named(owners):
     """To who sees them; of others it is said that there are some, and who can set them."""
     said = await owners.refused(Conflict, "deluser payer", await owners.who("acme"))
