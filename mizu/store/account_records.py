@@ -30,9 +30,10 @@ from mizu.model import AuditNote, Rights
 from mizu.store.account_rights import over_more
 from mizu.store.accounts import refusal
 from mizu.store.arrays import texts
+from mizu.store.audit import OTHERS
 from mizu.store.fields import HA1_COLUMNS
 from mizu.store.noted import NotedChanges
-from mizu.store.number_rights import names_not_to_give, no_such_number, not_to_give
+from mizu.store.number_rights import Asked, names_not_to_give, refused_numbers
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.references import find
 from mizu.store.text import storable
@@ -91,6 +92,14 @@ def matching(who: str) -> tuple[str, dict[str, object]]:
     if not storable(who):
         raise unknown(who)
     return "a.username = %(name)s", {"name": who}
+
+
+def _with_makers(records: Sequence[Record], seen: Collection[str]) -> Sequence[Record]:
+    """The records with the names of those who made the accounts, where these are seen."""
+    return [
+        one if one["created_by"] in seen or not one["created_by"] else {**one, "created_by": OTHERS}
+        for one in records
+    ]
 
 
 class ChangedAccount(NamedTuple):
@@ -170,7 +179,7 @@ class AccountRecords:
         rows = await self._reports.query(_GET.format(match=match), {**params, "scope": scope})
         if not rows:
             raise unknown(who)
-        return record_of(rows[0][0])
+        return (await self._told([record_of(rows[0][0])], scope))[0]
 
     async def list(
         self, prefix: str, limit: int, after: str, scope: int | None, type_: int | None = None
@@ -185,7 +194,8 @@ class AccountRecords:
             "scope": scope,
             "type": type_,
         }
-        return [record_of(row[0]) for row in await self._reports.query(_LIST, params)]
+        rows = await self._reports.query(_LIST, params)
+        return await self._told([record_of(row[0]) for row in rows], scope)
 
     async def usernames(self, prefix: str, limit: int, after: str, scope: int | None) -> Sequence[str]:
         """Of the same accounts, only their names."""
@@ -206,7 +216,14 @@ class AccountRecords:
         rows = await self._reports.query(_CHAIN.format(match=match), {**params, "scope": scope})
         if not rows:
             raise unknown(who)
-        return [record_of(row[0]) for row in rows]
+        return await self._told([record_of(row[0]) for row in rows], scope)
+
+    async def _told(self, records: Sequence[Record], scope: int | None) -> Sequence[Record]:
+        """As the operator may know them: who made an account is perhaps nobody whom they see."""
+        if scope is None or not records:
+            return records
+        seen = await self.seen({one["created_by"] for one in records}, scope)
+        return _with_makers(records, seen)
 
     async def tree(
         self, who: str | None, scope: int | None, levels: int, limit: int, after: Sequence[str] = ()
@@ -279,7 +296,7 @@ class AccountRecords:
     ) -> Sequence[Record]:
         if len(accounts) > _MANY_MAX:
             raise BadRequest(f"at most {_MANY_MAX} accounts at once")
-        rows = []
+        rows, asked = [], []
         for wrong in (await names_not_to_give(cursor, [new.username for new in accounts], scope)).values():
             raise wrong
         for new in accounts:
@@ -289,10 +306,12 @@ class AccountRecords:
             values = await self._resolved(cursor, values, scope)
             if values["parent_id"] is None:
                 values["parent_id"] = scope
-            await self._check_number(cursor, values, scope)
+            asked.append(Asked(new.username, values))
             rows.append(
                 {**self.columns(values, new.ha1), "username": check_username(new.username), "created_by": by}
             )
+        for refused in filter(None, await refused_numbers(cursor, asked, scope)):
+            raise refused[1]
         return await insert(cursor, rows)
 
     def change(
@@ -315,9 +334,14 @@ class AccountRecords:
         """
 
         async def change(cursor: Cursor) -> tuple[Record, Record]:
-            return await self.change_with(
+            both = await self.change_with(
                 cursor, who, dict(values), scope, ha1=ha1, version=version, rights=rights
             )
+            if scope is not None:
+                await cursor.execute(_SEEN, {"names": texts([both[0]["created_by"]]), "scope": scope})
+                before, after = _with_makers(both, frozenset(row[0] for row in cursor.fetchall()))
+                return before, after
+            return both
 
         return self._changes.transact(note, change)
 
@@ -338,8 +362,9 @@ class AccountRecords:
         values = without_itself(await self._resolved(cursor, values, scope), before["id"])
         over = await over_more(cursor, [(before["id"], values)], rights)
         check_harm(before, ChangedAccount(who, values, ha1, version), rights, over)
-        if values.get("phone_number") != before["phone_number"]:
-            await self._check_number(cursor, values, scope)
+        [refused] = await refused_numbers(cursor, [Asked(before["username"], values, before)], scope)
+        if refused is not None:
+            raise refused[1]
         return (await self.update(cursor, [(before, self.columns(values, ha1))], scope))[0]
 
     async def lock(self, cursor: Cursor, usernames: Sequence[str], scope: int | None) -> dict[str, Record]:
@@ -446,11 +471,6 @@ class AccountRecords:
     ) -> dict[str, Value]:
         """The values with ids for accounts and groups that are named; they must be seen."""
         return (await find(cursor, [values], scope)).resolved(values)
-
-    async def _check_number(self, cursor: Cursor, values: Mapping[str, Value], scope: int | None) -> None:
-        number = str(values.get("phone_number") or "")
-        if number and await not_to_give(cursor, [number], scope):
-            raise no_such_number(number)
 
 
 async def insert(cursor: Cursor, rows: Sequence[Mapping[str, Any]], *, give: bool = True) -> list[Record]:

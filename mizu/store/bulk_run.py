@@ -1,7 +1,7 @@
 """One import of accounts from a CSV file, in batches. Which file that is: ``mizu.store.bulk``."""
 
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TextIO
@@ -33,7 +33,7 @@ from mizu.store.account_rights import over_more
 from mizu.store.bulk_ids import FileIds, Named, NotImported, with_names
 from mizu.store.departures import unless_left
 from mizu.store.noted import NotedChanges, Written
-from mizu.store.number_rights import names_not_to_give, no_such_number, not_to_give
+from mizu.store.number_rights import Asked, names_not_to_give, refused_numbers
 from mizu.store.postgres import BadRow, Collision, Link
 from mizu.store.references import Known, UnknownReference, find, ids_named, mentioned
 
@@ -305,11 +305,11 @@ class ImportRun:
         await cursor.execute(_TAKEN, {"names": names, "scope": self._job.scope})
         taken = dict(cursor.fetchall())
         known = await find(cursor, [{**self._copied, **line.values} for line in batch], self._job.scope)
-        numbers = {str(line.values["phone_number"]) for line in batch if line.values.get("phone_number")}
-        withheld = await not_to_give(cursor, numbers, self._job.scope)
         refused = await names_not_to_give(
             cursor, [name for name in names if name not in taken], self._job.scope
         )
+        wanted = [Asked(line.username, {**self._copied, **line.values}) for line in batch]
+        numbers = dict(zip(names, await refused_numbers(cursor, wanted, self._job.scope), strict=True))
         new: list[tuple[ImportLine, dict[str, Any]]] = []
         there: list[ImportLine] = []
         for line in batch:
@@ -320,14 +320,13 @@ class ImportRun:
             if wrong := refused.get(line.username):
                 self._bad(line, str(wrong), "username")
                 continue
-            number = str(line.values.get("phone_number") or "")
-            if number in withheld:
-                self._bad(line, str(no_such_number(number)), "phone_number")
+            if what := numbers[line.username]:
+                self._bad(line, str(what[1]), what[0])
                 continue
             row = self._row(line, known)
             if row is not None:
                 new.append((line, row))
-        await self._update(cursor, await self._altered_rows(cursor, there, known, withheld))
+        await self._update(cursor, await self._altered_rows(cursor, there, known))
         await self._insert(cursor, new)
         if self._entry is not None and self._changes and not self._job.order.dry_run:
             self._written = await self._noted.write(cursor, self._entry, self._changes)
@@ -413,7 +412,7 @@ class ImportRun:
         return True
 
     async def _altered_rows(
-        self, cursor: Cursor, there: Sequence[ImportLine], known: Known, withheld: Collection[str]
+        self, cursor: Cursor, there: Sequence[ImportLine], known: Known
     ) -> list[_Altered]:
         """The accounts that lines change, locked, with the cells that are not empty as columns."""
         if not there:
@@ -438,12 +437,14 @@ class ImportRun:
                 self._bad(line, str(wrong))
         over = await over_more(cursor, [(before["id"], wanted.values) for _, before, wanted in asked], rights)
         found: list[_Altered] = []
-        for line, before, wanted in asked:
+        numbers = [Asked(wanted.who, wanted.values, before) for _, before, wanted in asked]
+        refused = await refused_numbers(cursor, numbers, scope)
+        for (line, before, wanted), what in zip(asked, refused, strict=True):
+            if what is not None:
+                self._bad(line, str(what[1]), what[0])
+                continue
             try:
                 check_harm(before, wanted, rights, over)
-                number = wanted.values.get("phone_number")
-                if number in withheld and number != before["phone_number"]:
-                    raise no_such_number(str(number))
                 found.append(_Altered(line, before, self._records.columns(wanted.values, wanted.ha1)))
             except MizuError as wrong:
                 self._bad(line, str(wrong))

@@ -1,14 +1,17 @@
-"""Which phone numbers an operator may give to accounts, as usernames too."""
+"""Which phone numbers an operator may give to accounts, as usernames and as callers too."""
 
 # ruff: noqa: S608 - what is put into SQL text here are names of our own columns; values are parameters
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from txpostgres.txpostgres import Cursor
 
-from mizu.accounts.scope import visible_many
-from mizu.errors import BadRequest, Forbidden, NotFound
+from mizu.accounts.kinds import Value
+from mizu.accounts.records import Record
+from mizu.accounts.scope import visible, visible_many
+from mizu.errors import BadRequest, Forbidden, MizuError, NotFound
 from mizu.options import OPTIONS
 from mizu.store.arrays import texts
 
@@ -18,26 +21,67 @@ NUMBER_SEEN = f"""(%(scope)s::bigint IS NULL OR CASE WHEN n.account_id IS NULL
  THEN n.holder_id IS NOT NULL AND {visible_many("n.holder_id")} ELSE {visible_many("n.account_id")} END)"""
 _SEEN = f"SELECT n.number FROM phone_number n WHERE n.number = ANY (%(numbers)s::text[]) AND {NUMBER_SEEN}"
 _TABLE = f"SELECT n.number, {NUMBER_SEEN} FROM phone_number n WHERE n.number = ANY (%(numbers)s::text[])"
+#: Numbers that calls may seem to come from: of the table, or that accounts are called by.
+_SHOWN = f"""SELECT w.number FROM (SELECT number, ltrim(number, '+') AS digits
+ FROM unnest(%(numbers)s::text[]) number) w
+ WHERE EXISTS (SELECT FROM phone_number n WHERE n.number = w.digits AND {NUMBER_SEEN})
+ OR EXISTS (SELECT FROM account a WHERE a.username IN (w.digits, '+' || w.digits) AND {visible("a.id")})
+ OR EXISTS (SELECT FROM account a WHERE a.phone_number = w.digits AND a.phone_number <> ''
+  AND {visible("a.id")})"""
 _LENGTHS = ("resellernumbermin", "resellernumbermax")
 _OPTIONS = "SELECT name, value FROM option WHERE name = ANY (%s::text[])"
 #: A username that can be dialled as a number; with a plus sign or without, it is the same one.
 _DIALLED = re.compile(r"\+?([0-9*#]+)\Z")
 
 
-async def not_to_give(cursor: Cursor, numbers: Collection[str], scope: int | None) -> frozenset[str]:
+class Asked(NamedTuple):
+    """What an operator wants of an account, as far as numbers go."""
+
+    username: str
+    values: Mapping[str, Value]  #: those that templates give too
+    before: Record | None = None  #: the account; ``None``: it is new
+
+
+async def refused_numbers(
+    cursor: Cursor, asked: Sequence[Asked], scope: int | None
+) -> Sequence[tuple[str, MizuError] | None]:
     """
-    Those of these numbers that the operator may give to nobody. Limited to some accounts, they give what the
-    table of numbers has for them; staff give any. That one is taken already, the database says.
+    The field and the reason for each of whom the operator may not give what is asked; staff give everything.
+    That a number is taken already, the database says.
     """
-    if scope is None or not numbers:
+    if scope is None:
+        return [None] * len(asked)
+    own = [_changed(one, "phone_number") for one in asked]
+    shown = [_changed(one, "caller_number") for one in asked]
+    free = await _those(cursor, _SEEN, own, scope)
+    theirs = await _those(cursor, _SHOWN, shown, scope)
+    return [
+        ("phone_number", NotFound(f"phone_number: there is no number {number!r} that you may give out"))
+        if number and number not in free
+        else ("caller_number", Forbidden(f"caller_number: {caller!r} is no number of your own accounts"))
+        if caller and caller not in theirs and _digits(caller) != _digits(one.username)
+        else None
+        for one, number, caller in zip(asked, own, shown, strict=True)
+    ]
+
+
+def _changed(one: Asked, field: str) -> str:
+    """The number that it gets there; empty: none, or the one that it has."""
+    number = str(one.values.get(field) or "")
+    return "" if one.before is not None and one.before[field] == number else number
+
+
+async def _those(cursor: Cursor, sql: str, numbers: Collection[str], scope: int) -> frozenset[str]:
+    """Those of these numbers that the statement gives."""
+    wanted = {number for number in numbers if number}
+    if not wanted:
         return frozenset()
-    await cursor.execute(_SEEN, {"numbers": texts(list(numbers)), "scope": scope})
-    return frozenset(numbers) - {row[0] for row in cursor.fetchall()}
+    await cursor.execute(sql, {"numbers": texts(list(wanted)), "scope": scope})
+    return frozenset(row[0] for row in cursor.fetchall())
 
 
-def no_such_number(number: str) -> NotFound:
-    """The refusal."""
-    return NotFound(f"phone_number: there is no number {number!r} that you may give out")
+def _digits(number: str) -> str:
+    return number.removeprefix("+")
 
 
 async def names_not_to_give(
