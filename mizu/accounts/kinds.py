@@ -334,5 +334,8 @@ ACCOUNT = _AccountKind(
     "account", _account, lambda value: f"#{value}" if value else "", {"type": ["integer", "string", "null"]}
 )
 SECRET = _SecretKind(
-    "secret", text(256).parse, lambda value: "***" if value else "", {"type": "string", "writeOnly": True}
+    "secret",
+    text(256).parse,
+    lambda value: "***" if value else "",
+    {"type": "string", "writeOnly": True, "maxLength": 256},
 )

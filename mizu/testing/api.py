@@ -78,19 +78,26 @@ class ApiProbe:
 
     def check(self, method: str, path: str, status: int, value: Any) -> None:
         """:raise AssertionError: the document has no such answer of that operation (``/accounts/{user}``)."""
+        responses = self.document["paths"][path][method.lower()]["responses"]
+        assert str(status) in responses, f"{method} {path}: {status} is not in the document: {value}"
+        response = responses[str(status)]
+        if "$ref" in response:
+            response = self.document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+        self._hold(f"{method} {path} {status}", response["content"]["application/json"]["schema"], value)
+
+    def check_body(self, method: str, path: str, body: Any) -> None:
+        """:raise AssertionError: the document says that the operation takes no such JSON."""
+        asked = self.document["paths"][path][method.lower()]["requestBody"]
+        self._hold(f"{method} {path}", asked["content"]["application/json"]["schema"], body)
+
+    def _hold(self, what: str, schema: Mapping[str, Any], value: Any) -> None:
         from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415 - needed by tests only
             Draft202012Validator,
         )
         from referencing import Registry  # noqa: PLC0415
         from referencing.jsonschema import DRAFT202012  # noqa: PLC0415
 
-        responses = self.document["paths"][path][method.lower()]["responses"]
-        assert str(status) in responses, f"{method} {path}: {status} is not in the document: {value}"
-        response = responses[str(status)]
-        if "$ref" in response:
-            response = self.document["components"]["responses"][response["$ref"].rpartition("/")[2]]
-        text = json.dumps(response["content"]["application/json"]["schema"])
-        schema = json.loads(text.replace('"#/', '"urn:api#/'))
+        schema = json.loads(json.dumps(schema).replace('"#/', '"urn:api#/'))
         registry: Any = Registry().with_resource("urn:api", DRAFT202012.create_resource(self.document))
         errors = list(Draft202012Validator(schema, registry=registry).iter_errors(value))
-        assert not errors, f"{method} {path} {status}: {errors[0].message} at {list(errors[0].path)}"
+        assert not errors, f"{what}: {errors[0].message} at {list(errors[0].path)}"

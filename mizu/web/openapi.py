@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mizu.console.arguments import Argument
+from mizu.console.arguments import ASSIGNMENT, Argument
 from mizu.console.table import PERMISSIONS, Command
 from mizu.console.words import json_name
 from mizu.web.api_routes import PREFIX, ApiRoute, RouteTable, command_path
+from mizu.web.openapi_fields import CHANGES, schemas
 from mizu.web.uploads import CSV
 
 JsonObject = dict[str, Any]
@@ -30,9 +31,7 @@ def _object(required: Mapping[str, JsonObject], **optional: JsonObject) -> JsonO
 
 #: What a member of an answer is made of. More members may come; those required do not go.
 SHAPES: dict[str, JsonObject] = {
-    "Account": _object(
-        {"id": _WHOLE, "username": _TEXT, "enabled": _BOOL, "version": _WHOLE, "display_name": _TEXT}
-    ),
+    **schemas(),
     "Node": _object(
         {
             "level": _WHOLE,
@@ -130,16 +129,6 @@ SHAPES: dict[str, JsonObject] = {
         }
     ),
     "FurtherAddress": _object({"address": _TEXT, "port": _WHOLE, "note": _TEXT}),
-    "SipAccount": _object(
-        {
-            "id": _WHOLE,
-            "sip_server": _TEXT,
-            "username": _TEXT,
-            "enabled": _BOOL,
-            "priority": _WHOLE,
-            "version": _WHOLE,
-        }
-    ),
     "Ban": _object(
         {"target": _TEXT, "reason": _TEXT, "by": _TEXT, "begun_at": _TIME, "until_at": _optional(_TIME)}
     ),
@@ -198,8 +187,11 @@ def document(table: RouteTable, version: str) -> JsonObject:
             },
         }
     }
+    shapes = {command.name: route.shape for route, command in table.routes}
     for command in table.commands:
-        paths[command_path(command.name)] = {"post": _command_operation(command)}
+        paths[command_path(command.name)] = {
+            "post": _command_operation(command, shapes.get(command.name, ""))
+        }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -269,9 +261,10 @@ def _operation(route: ApiRoute, command: Command) -> JsonObject:
         ]
     elif route.body_as:
         one = next(a for a in command.arguments if json_name(a) == route.body_as)
-        operation["requestBody"] = _body_of({"type": "object", "minProperties": 1, "description": one.help})
+        body = {"$ref": _ref(CHANGES[route.shape])} if one.kind is ASSIGNMENT else {"type": "object"}
+        operation["requestBody"] = _body_of({**body, "minProperties": 1, "description": one.help})
     else:
-        operation["requestBody"] = _body_of(_arguments_schema(members))
+        operation["requestBody"] = _body_of(_arguments_schema(members, route.shape))
     if route.upload:
         _add_upload(operation, route, members)
     return operation
@@ -301,7 +294,7 @@ def _named(text: str, *, of_file: bool) -> str:
     return "what the file is called, for messages" if of_file else text
 
 
-def _command_operation(command: Command) -> JsonObject:
+def _command_operation(command: Command, shape: str) -> JsonObject:
     members = {json_name(one): one for one in command.arguments}
     done = {"$ref": "#/components/schemas/Done"}
     statuses = ("400", "401", "403", "404", "405", "409", "412", "413", "415", "429", "500", "503")
@@ -310,7 +303,7 @@ def _command_operation(command: Command) -> JsonObject:
         "summary": command.help,
         "description": _description(command),
         "tags": ["commands"],
-        "requestBody": _body_of(_arguments_schema(members)),
+        "requestBody": _body_of(_arguments_schema(members, shape)),
         "responses": {
             "200": _answer("done", done),
             **_refusals(*(one for one in statuses if one in _REFUSALS)),
@@ -335,12 +328,17 @@ def _path_parameter(route: ApiRoute, command: Command, name: str) -> JsonObject:
     return {"name": name, "in": "path", "required": True, "schema": schema, "description": one.help}
 
 
-def _schema_of(one: Argument) -> JsonObject:
+def _ref(name: str) -> str:
+    return f"#/components/schemas/{name}"
+
+
+def _schema_of(one: Argument, shape: str = "") -> JsonObject:
     schema: JsonObject = (
         {"type": "array", "items": dict(one.kind.schema)} if one.many else dict(one.kind.schema)
     )
-    if one.many and one.kind.name == "field=value":
-        schema = {"oneOf": [{"type": "object"}, schema]}
+    if one.kind is ASSIGNMENT:
+        fields = {"$ref": _ref(CHANGES[shape])} if shape in CHANGES else {"type": "object"}
+        schema = {"oneOf": [fields, schema]}
     if one.null is not None and "type" in schema:
         schema = _optional(schema)
     if one.default is not None and not one.secret and "oneOf" not in schema:
@@ -348,11 +346,13 @@ def _schema_of(one: Argument) -> JsonObject:
     return schema
 
 
-def _arguments_schema(members: Mapping[str, Argument]) -> JsonObject:
+def _arguments_schema(members: Mapping[str, Argument], shape: str = "") -> JsonObject:
     schema: JsonObject = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: {**_schema_of(one), "description": one.help} for name, one in members.items()},
+        "properties": {
+            name: {**_schema_of(one, shape), "description": one.help} for name, one in members.items()
+        },
     }
     required = [name for name, one in members.items() if one.required]
     return {**schema, "required": required} if required else schema

@@ -7,6 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import ensureDeferred
 
 from mizu.accounts.fields import FIELDS, SERVER
+from mizu.accounts.sip_fields import SIP_FIELDS
 from mizu.errors import NotFound
 from mizu.model import BanRecord, Operator, Rights, TrustedAddress
 from mizu.testing.api import ApiProbe
@@ -176,7 +177,9 @@ async def test_what_is_read_can_be_sent_back(api, filled):
     for one in fields if filled else ():
         usual = not one.default if one.kind.name == "flag" else BY_KIND.get(one.kind.name)
         given[one.name] = OTHER.get(one.name, usual)
-    await api.expect(201, "POST", "/accounts", body={"name": "e1", "fields": given})
+    body = {"name": "e1", "fields": given}
+    api.check_body("POST", "/accounts", body)
+    await api.expect(201, "POST", "/accounts", body=body)
     path, template = "/accounts/e1", "/accounts/{user}"
     seen = await api.get(path, template)
     for one in fields if filled else ():
@@ -184,11 +187,48 @@ async def test_what_is_read_can_be_sent_back(api, filled):
     for number in {acme, *range(1, 50)}:
         await api.table.run(f"adduser {number} type=reseller", ROOT)
     same = {one.name: seen[one.name] for one in fields}
+    api.check_body("PATCH", template, same)
     await api.expect(200, "PATCH", path, template, body=same)
     assert await api.get(path, template) == seen
     again = {"parent_id": seen["parent_id"]}
     changed = await api.expect(200, "PATCH", "/accounts/1002", template, body=again)
     assert changed["parent_id"] == (acme if filled else None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields"), [("Account", FIELDS), ("SipAccount", SIP_FIELDS)], ids=["accounts", "sip accounts"]
+)
+def test_the_document_has_every_field(api, shape, fields):
+    """With its type, meaning, the original's name and numbers; in requests those that can be changed."""
+    schemas = api.document["components"]["schemas"]
+    answer, change = schemas[shape], schemas[f"{shape}Fields"]["properties"]
+    for one in fields:
+        shown = answer["properties"][one.name]
+        assert one.name in answer["required"]
+        assert one.meaning in shown["description"]
+        assert shown.get("x-original", []) == list(one.aliases)
+        assert shown.get("readOnly", False) == (one.changed_by == SERVER)
+        assert (one.name in change) == (one.changed_by != SERVER and one.name != "password")
+        if one.kind.names:
+            assert shown["enum"] == list(one.kind.names)
+            assert all(f"{number} {name}" in shown["description"] for number, name in one.kind.names.items())
+    paths = api.document["paths"]
+    for path in ("/accounts/{user}", "/sip-accounts/{id}"):
+        body = paths[path]["patch"]["requestBody"]["content"]["application/json"]["schema"]
+        assert body["$ref"].endswith("Fields")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"pin": False}, {"parent_id": True}, {"parent_id": [1]}, {"type": 99}, {"enabled": 1}, {"port": 0}, {}],
+    ids=str,
+)
+async def test_what_the_document_forbids_is_refused(api, body):
+    """Both say no."""
+    with pytest.raises(AssertionError):
+        api.check_body("PATCH", "/accounts/{user}", body)
+    if body != {"enabled": 1}:  # 1 is yes as text is; clients made from the document write true
+        await api.expect(400, "PATCH", "/accounts/1001", "/accounts/{user}", body=body)
 
 
 async def test_a_pin_is_text(api):
