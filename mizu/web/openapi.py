@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mizu.console.arguments import ASSIGNMENT, Argument
+from mizu.console.field_schemas import CHANGES, schemas
 from mizu.console.table import PERMISSIONS, Command
 from mizu.console.words import json_name
 from mizu.web.api_routes import PREFIX, ApiRoute, RouteTable, command_path
-from mizu.web.openapi_fields import CHANGES, schemas
 from mizu.web.uploads import CSV
 
 JsonObject = dict[str, Any]

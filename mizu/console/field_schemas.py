@@ -1,4 +1,4 @@
-"""Fields of accounts, and of accounts at SIP servers, in the OpenAPI document: from the tables of fields."""
+"""Fields of accounts, and of accounts at SIP servers, as the OpenAPI document has them: from their tables."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
