@@ -54,6 +54,22 @@ def still_pays(payees: Sequence[tuple[str, bool]], what: str) -> Conflict:
     return Conflict(f"it {what} {_named(ties, lambda tie: tie.who)}")
 
 
+def still_listed(name: str, users: Sequence[Tie]) -> Conflict:
+    """:param users: whose lists name the group of that name."""
+    return Conflict(
+        f"group {name!r} is still used, and who uses it would be left with an empty list; 'set' first: "
+        + _named(users, lambda tie: f"{tie.field} of {tie.who}")
+    )
+
+
+def left_in_lists(username: str, users: Sequence[Tie]) -> list[str]:
+    """A sentence when lists name an account that was deleted. (No other account ever gets its id.)"""
+    if not users:
+        return []
+    named = _named(users, lambda tie: f"{tie.field} of {tie.who}")
+    return [f"{username} is still in {named}; 'set' takes it out"]
+
+
 def _named(ties: Sequence[Tie], text: Callable[[Tie], str]) -> str:
     named = [text(tie) for tie in ties if tie.seen]
     words = named[:NAMED_MAX]

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from mizu.accounts.fields import parsed
@@ -10,6 +11,7 @@ from mizu.accounts.numbers import series
 from mizu.accounts.proofs import warnings
 from mizu.accounts.records import NewAccount, Record
 from mizu.accounts.scope import check_template, may_clone
+from mizu.accounts.ties import left_in_lists
 from mizu.console.account_ends import Ending, ending
 from mizu.console.account_show import altered, change_of, shown
 from mizu.console.arguments import ACCOUNT, ASSIGNMENT, SECRET, TEXT, Argument, integer
@@ -17,7 +19,7 @@ from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
 from mizu.console.versions import version_argument, version_of
-from mizu.errors import BadRequest
+from mizu.errors import BadRequest, MizuError
 from mizu.model import AccountType, Change
 from mizu.sip.digest import ha1
 
@@ -137,7 +139,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             permission="accounts.write",
             run=own.deluser,
             arguments=(USER, ACCOUNT_VERSION),
-            details="Its CDRs stay. An account that owns others is not deleted.",
+            details="Its CDRs stay. An account that owns others, or pays for them, is not deleted; that lists "
+            "of others name it is said.",
             examples=("deluser 1001", "deluser 1001 --version 3"),
             changes=True,
             atomic=True,
@@ -302,7 +305,11 @@ class _AccountCommands:
             call.text("user"), scope, version=version_of(call), rights=call.operator.rights, note=noted
         )
         done = self._ended(before["username"], "deleted", ends)
-        return CommandResult(done.lines, done.result, (change_of(before, None),))
+        told: list[str] = []
+        with suppress(MizuError):  # not known when the database is away by now
+            told = left_in_lists(before["username"], await self._records.naming(before["id"], scope))
+        lines = [*done.lines, *(f"warning: {one}" for one in told)]
+        return CommandResult(lines, {**done.result, "warnings": told}, (change_of(before, None),))
 
     async def enable(self, call: Invocation) -> CommandResult:
         before, after = await self._change(call, {"enabled": True})

@@ -43,6 +43,8 @@ class Records(Protocol):
 
     def names(self, ids: Collection[str], scope: int | None) -> Awaitable[Mapping[str, str]]: ...
 
+    def naming(self, account_id: int, scope: int | None) -> Awaitable[Sequence[Tie]]: ...
+
     def left_over(self, account_id: int, scope: int | None) -> Awaitable[Sequence[Tie]]: ...
 
     def groups(self, account_id: int, scope: int | None) -> Awaitable[Sequence[str]]: ...
@@ -79,7 +81,6 @@ class Records(Protocol):
         rights: Rights | None,
         note: AuditNote | None,
     ) -> Awaitable[Record]: ...
-
 
 
 class Groups(Protocol):

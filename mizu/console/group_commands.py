@@ -69,6 +69,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             permission="accounts.write",
             run=own.delete,
             arguments=(_NAME, _VERSION),
+            details="Refused while an account names it in ring_group, allowed_partners or partner_priority.",
             examples=("group del sales",),
             changes=True,
             atomic=True,

@@ -37,7 +37,7 @@ from mizu.store.number_rights import Asked, names_not_to_give, refused_numbers
 from mizu.store.postgres import IntegrityError, Pool
 from mizu.store.references import find
 from mizu.store.text import storable
-from mizu.store.ties import apart, left_over
+from mizu.store.ties import apart, left_over, naming_account
 
 ROW = """to_jsonb(a) - ARRAY['ha1_md5', 'ha1_sha256']
  || jsonb_build_object('has_password', a.ha1_md5 IS NOT NULL OR a.ha1_sha256 IS NOT NULL)"""
@@ -257,6 +257,10 @@ class AccountRecords:
                 rows = await self._reports.query(sql, {"ids": wanted, "scope": scope})
                 found.update((f"{letter}{number}", name) for number, name in rows)
         return found
+
+    async def naming(self, account_id: int, scope: int | None) -> Sequence[Tie]:
+        """Whose lists of partners and ring groups name the account; it need not exist any more."""
+        return await naming_account(self._reports, account_id, scope)
 
     async def left_over(self, account_id: int, scope: int | None) -> Sequence[Tie]:
         """What the account, and all below it, has to do with others that their owners do not see."""

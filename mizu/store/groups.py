@@ -11,6 +11,7 @@ from txpostgres.txpostgres import Cursor
 
 from mizu.accounts.groups import MEMBER_TYPES, Group, GroupKind
 from mizu.accounts.scope import unknown, visible, visible_many
+from mizu.accounts.ties import still_listed
 from mizu.accounts.versions import check_version
 from mizu.errors import BadRequest, Conflict, Forbidden, NotFound
 from mizu.model import AccountType, AuditNote
@@ -19,6 +20,7 @@ from mizu.store.accounts import refusal
 from mizu.store.noted import NotedChanges
 from mizu.store.postgres import IntegrityError, Pool, UniqueViolation
 from mizu.store.text import storable
+from mizu.store.ties import naming_group
 
 NAME_MAX = 64
 _NO_NAME = re.compile(r"^[@#*]|[\s,]")
@@ -158,12 +160,14 @@ class PostgresGroups:
         """
         The group as it was; its members stay.
 
-        :raise NotFound: :raise Stale: :raise Conflict: something uses it.
+        :raise NotFound: :raise Stale: :raise Conflict: lists of accounts name it.
         """
         return self._changes.transact(entry, self._delete, name, scope, version)
 
     async def _delete(self, cursor: Cursor, name: str, scope: int | None, version: int | None) -> Group:
-        group = await _find(cursor, name, scope, version)
+        group = await _find(cursor, name, scope, version, lock="UPDATE")
+        if users := await naming_group(cursor, group.id, scope):
+            raise still_listed(name, users)
         try:
             await cursor.execute("DELETE FROM account_group_member WHERE group_id = %s", (group.id,))
             await cursor.execute("DELETE FROM account_group WHERE id = %s", (group.id,))
@@ -260,11 +264,17 @@ def _unknown(name: str) -> NotFound:
     return NotFound(f"there is no group {name!r}")
 
 
-async def _find(cursor: Cursor, name: str, scope: int | None, version: int | None = None) -> Group:
-    """The group, which nobody else changes until the end. :raise NotFound: :raise Stale:"""
+async def _find(
+    cursor: Cursor, name: str, scope: int | None, version: int | None = None, lock: str = "NO KEY UPDATE"
+) -> Group:
+    """
+    The group, which nobody else changes until the end.
+
+    :param lock: ``UPDATE``: nor names it in a list. :raise NotFound: :raise Stale:
+    """
     if not storable(name):
         raise _unknown(name)
-    await cursor.execute(_GET + " FOR UPDATE OF g", {"name": name, "scope": scope})
+    await cursor.execute(f"{_GET} FOR {lock} OF g", {"name": name, "scope": scope})
     row = cursor.fetchone()
     if row is None:
         raise _unknown(name)

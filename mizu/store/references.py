@@ -18,7 +18,8 @@ _ACCOUNTS = f"""SELECT a.id, a.username FROM account a
 #: A group is seen by the operators of its owner, and of those above.
 _GROUPS = f"""SELECT g.id, g.name FROM account_group g
  WHERE (g.name = ANY (%(names)s::text[]) OR g.id = ANY (%(ids)s::bigint[]))
- AND (%(scope)s::bigint IS NULL OR (g.owner_id IS NOT NULL AND {visible_many("g.owner_id")}))"""
+ AND (%(scope)s::bigint IS NULL OR (g.owner_id IS NOT NULL AND {visible_many("g.owner_id")}))
+ ORDER BY g.id FOR KEY SHARE OF g"""  # whoever deletes it looks who names it after that
 
 
 class UnknownReference(NotFound):

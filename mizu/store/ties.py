@@ -46,6 +46,26 @@ WHERE (m.account_id IN (SELECT id FROM moved) OR g.owner_id IN (SELECT id FROM m
  AND NOT account_within(m.account_id, g.owner_id) ORDER BY a.username, g.name"""
 
 
+#: In the words of the index account_listed.
+_NAMING = f"""SELECT a.id, f.name, 0, a.username, '', {visible("a.id")} FROM account a,
+ LATERAL (VALUES ('allowed_partners', a.allowed_partners), ('partner_priority', a.partner_priority),
+  ('ring_group', a.ring_group)) f (name, list)
+ WHERE (a.allowed_partners NOT IN ('', '*') OR a.partner_priority <> '' OR a.ring_group <> '')
+ AND string_to_array(a.allowed_partners || ',' || a.partner_priority || ',' || a.ring_group, ',')
+  && ARRAY[%(item)s] AND %(item)s = ANY (string_to_array(f.list, ',')) ORDER BY a.username, f.name"""
+
+
+async def naming_group(cursor: Cursor, group_id: int, scope: int | None) -> list[Tie]:
+    """Whose lists name the group."""
+    await cursor.execute(_NAMING, {"item": f"g{group_id}", "scope": scope})
+    return [Tie(*row) for row in cursor.fetchall()]
+
+
+async def naming_account(reports: Pool, account_id: int, scope: int | None) -> list[Tie]:
+    """Whose lists name the account; it need not exist any more."""
+    return [Tie(*row) for row in await reports.query(_NAMING, {"item": str(account_id), "scope": scope})]
+
+
 async def apart(cursor: Cursor, ids: Sequence[int], scope: int | None) -> list[Tie]:
     """Who pays for whom, and is the company of whom, of these accounts and all below, though apart."""
     await cursor.execute(_REFERRED, {"ids": list(ids), "scope": scope})

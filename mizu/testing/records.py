@@ -143,6 +143,9 @@ class MemoryRecords:
         every = {str(one["id"]): one for one in self._every() if self._seen(one, scope)}
         return {number: one["username"] for number, one in every.items() if number in ids}
 
+    async def naming(self, account_id: int, scope: int | None) -> Sequence[Tie]:
+        return ()
+
     async def left_over(self, account_id: int, scope: int | None) -> Sequence[Tie]:
         return []
 
