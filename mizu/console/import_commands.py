@@ -62,6 +62,7 @@ def shown(job: ImportJob) -> dict[str, Any]:
         "changed": job.changed,
         "same": job.same,
         "bad": job.bad,
+        "more_problems": job.bad > len(job.problems),
         "problems": [{"line": one.line, "column": one.column, "text": one.text} for one in job.problems],
     }
 
@@ -229,7 +230,9 @@ def _lines(job: ImportJob) -> list[str]:
         lines.append("nothing was changed, because of the bad lines")
     lines += [str(problem) for problem in job.problems[:_PROBLEMS_SHOWN]]
     if job.bad > _PROBLEMS_SHOWN:
-        lines.append(f"... and {job.bad - _PROBLEMS_SHOWN} more; 'mizu --json import status' has them")
+        kept = len(job.problems)
+        has = "them" if kept == job.bad else f"{kept:,} of all {job.bad:,}; the others are only counted"
+        lines.append(f"... and {job.bad - _PROBLEMS_SHOWN:,} more; 'mizu --json import status' has {has}")
     if job.state == "running":
         lines.append("'import status' shows how it goes on")
     return lines

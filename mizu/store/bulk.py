@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -69,6 +70,7 @@ class Imports:
         self._wall = wall
         self._jobs: list[ImportJob] = []
         self._number = 0
+        self._exporting: set[str] = set()  # names of files that are being written
         self._running: dict[int, ImportJob] = {}  # by number
         self._waiters: dict[int, list[Deferred[None]]] = {}
         self.digests: Digests = lambda username, password: {}
@@ -228,25 +230,40 @@ class Imports:
         """
         Write the accounts whose username begins with ``prefix`` as CSV, without secrets. How many.
 
-        :raise Conflict: the file is there already.
+        The file has that name when it is whole; until then ``.part`` follows it.
+
+        :raise Conflict: the file is there already. :raise Overloaded: it cannot be written.
         """
         if not _NAME.match(name):
             raise BadRequest(f"want the name of a .csv file, got {name[:80]!r}")
         directory = self._data / "export"
         directory.mkdir(mode=0o700, exist_ok=True)
+        whole, part = directory / name, directory / f"{name}.part"
+        if whole.exists() or whole.is_symlink() or name in self._exporting:
+            raise Conflict(f"{whole} is there already")
+        self._exporting.add(name)
         try:
-            descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            raise Conflict(f"{directory / name} is there already") from None
+            part.unlink(missing_ok=True)  # of a server that ended meanwhile
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                count = await self._write(file, prefix, scope)
+            os.rename(part, whole)
+        except OSError as wrong:
+            raise Overloaded(f"{whole} cannot be written: {wrong.strerror}") from None
+        finally:
+            self._exporting.discard(name)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        return count
+
+    async def _write(self, file: TextIO, prefix: str, scope: int | None) -> int:
+        """Heading and accounts. How many."""
         count, after = 0, ""
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            fields = [one for one in FIELDS if not one.secret]
-            writer.writerow([one.name for one in fields])
-            while batch := await self._records.list(prefix, BATCH, after, scope):
-                names = await self._records.names(referred(batch), scope)
-                writer.writerows(
-                    [with_names(one, record[one.name], names) for one in fields] for record in batch
-                )
-                count, after = count + len(batch), batch[-1]["username"]
+        writer = csv.writer(file, lineterminator="\n")
+        fields = [one for one in FIELDS if not one.secret]
+        writer.writerow([one.name for one in fields])
+        while batch := await self._records.list(prefix, BATCH, after, scope):
+            names = await self._records.names(referred(batch), scope)
+            writer.writerows([with_names(one, record[one.name], names) for one in fields] for record in batch)
+            count, after = count + len(batch), batch[-1]["username"]
         return count

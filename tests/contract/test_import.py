@@ -10,7 +10,7 @@ import pytest_twisted
 
 from mizu.console.account_commands import secrets_of
 from mizu.console.commands import command_table
-from mizu.errors import BadRequest, Conflict, MizuError, NotFound
+from mizu.errors import BadRequest, Conflict, MizuError, NotFound, Overloaded
 from mizu.model import Operator, Rights
 from mizu.testing.console import store_services
 
@@ -322,6 +322,37 @@ async def test_no_cell_ends_an_import(importer):
     columns = ["Creditelapsedt", "Creditelapsedt", "credit", "discount", "credit", "discount"]
     assert problems(result) == list(enumerate(columns, start=3))
     assert (result["state"], await importer.names()) == ("done", ["a", "h"])
+
+
+async def test_an_export_that_fails_leaves_no_file(importer, monkeypatch):
+    """Half of a table is never taken for the whole: not after an error, nor after a server that ended."""
+    await importer("adduser", "a")
+    listed = importer.store.records.list
+
+    async def failing(prefix, limit, after, scope):
+        if after:
+            raise OSError(28, "No space left on device")
+        return await listed(prefix, limit, after, scope)
+
+    monkeypatch.setattr(importer.store.records, "list", failing)
+    assert "No space left" in await importer.refused(Overloaded, "export", "one.csv")
+    assert list(importer.exports.iterdir()) == []
+    monkeypatch.undo()
+    (importer.exports / "one.csv.part").write_text("half")
+    assert (await importer("export", "one.csv"))["accounts"] == 1
+    assert [path.name for path in importer.exports.iterdir()] == ["one.csv"]
+
+
+async def test_of_many_problems_it_is_said_what_is_kept(importer):
+    """A thousand are kept, fifty are shown, all are counted; nobody is sent to look for what is not there."""
+    for count, said, more in ((60, "10 more", False), (1200, "1,150 more", True)):
+        (importer.files / "a.csv").write_text("username,type\n" + "".join(f"u{n},x\n" for n in range(count)))
+        done = await importer.table.run("import a.csv", STAFF)
+        assert said in done.lines[-1]
+        assert ("1,000 of all 1,200; the others are only counted" in done.lines[-1]) is more
+        result = done.result["import"]
+        assert (result["bad"], len(result["problems"])) == (count, min(count, 1000))
+        assert result["more_problems"] is more
 
 
 async def test_one_import_at_a_time_and_it_can_be_stopped(importer):
