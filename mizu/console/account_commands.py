@@ -139,8 +139,8 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             permission="accounts.write",
             run=own.deluser,
             arguments=(USER, ACCOUNT_VERSION),
-            details="Its CDRs stay. An account that owns others, or pays for them, is not deleted; that lists "
-            "of others name it is said.",
+            details="Its CDRs stay. An account that owns others, or pays for them, is not deleted. Whose "
+            "lists name it is said.",
             examples=("deluser 1001", "deluser 1001 --version 3"),
             changes=True,
             atomic=True,

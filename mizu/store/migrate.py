@@ -13,8 +13,8 @@ from mizu.store.postgres import Link
 _log = Logger()
 
 POSTGRES_MIN = 150000  # as server_version_num has it
-#: Two numbers of an advisory lock: the second is 1 for migrations, 2 for the ownership tree (0001_init.sql)
-#: and payers (0013_payers.sql), 3 for phone numbers (0010_number_owners.sql,
+#: Two numbers of an advisory lock: the second is 1 for migrations, 2 for the ownership tree
+#: and payers (0021_new_accounts.sql), 3 for phone numbers (0010_number_owners.sql,
 #: 0015_number_names.sql).
 _LOCK = "pg_advisory_lock(x'6d697a75'::int, 1)"
 #: The record of what has been run.

@@ -44,6 +44,11 @@ _RETRY_CODES = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _RETRY_MAX = 3
 _DEAD_CODES = frozenset({"57P01", "57P02", "57P03", "57P05"})  # shutdowns, not yet up, idle session ended
 _CONNECT_MAX_S = 5.0
+#: A lock was not to be had in time.
+_OTHERS = (
+    "somebody else is changing what this has to do with, perhaps an import that is all or none, a dry run, "
+    "or moves of accounts ('import status' shows imports); nothing was changed, try again when that is over"
+)
 _ANSWER_EXTRA_S = (
     3.0  # a server that is alive answers this long after its own statement_timeout at the latest
 )
@@ -85,6 +90,8 @@ def as_busy(failure: Failure) -> Failure:
         return failure_of(StoreBusy("the database took too long"))
     if isinstance(error, ConnectionDead | ConnectionDone | ConnectionLost):
         return failure_of(StoreBusy("the database is down"))
+    if isinstance(error, psycopg2.errors.LockNotAvailable):
+        return failure_of(StoreBusy(_OTHERS))
     if isinstance(error, psycopg2.Error) and (is_dead(failure) or not isinstance(error, DataProblem)):
         return failure_of(StoreBusy(f"the database: {_first_line(error)}"))
     return failure
