@@ -212,8 +212,8 @@ class Node:
         )
         self._tell_guard(layer, self._switchboard)
         self._transports.sink = self.core
-        self._watch("ban", doorman.ban_changed)
-        self._watch("whitelist", doorman.whitelist_changed)
+        self._watch("ban", doorman.database.changed)
+        self._watch("whitelist", doorman.database.whitelist_changed)
         self.options.subscribe(self._option_changed)
         self._watch("account", self._authorizer.forget)
         self._departures = Departures(
@@ -326,7 +326,7 @@ class Node:
         loaded = await self._registrar.load(lambda: deferLater(self._reactor, 0))  # HTTP is asked meanwhile
         if loaded:
             self.log.info("{count} registered contacts loaded", count=loaded)
-        await self._doorman.load()
+        await self._doorman.database.load()
         for spec in self._config.sip.listen:
             self._transports.listen(spec)
         for backend in self._kept_fresh:

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -30,6 +30,10 @@ class Ban:
         return self.by == GUARD
 
 
+def _nobody_cares(ban: Ban) -> None:
+    """Nobody is told."""
+
+
 class BanList:
     """
     Bans by their target's text. Three tables stand for them in front of the parser: :attr:`addresses`,
@@ -49,6 +53,8 @@ class BanList:
         self.addresses = AddressTable()
         self.doubtful = AddressTable()
         self.agents: set[tuple[str, int]] = set()
+        #: told of a ban that had to make room for another one
+        self.on_evicted: Callable[[Ban], None] = _nobody_cares
         self._in_network: dict[Target, set[str]] = {}
         self._network_of: dict[str, Target] = {}
 
@@ -222,4 +228,5 @@ class BanList:
             ban = self._bans.get(text)
             if ban is not None and ban.until_s == until_s and ban.proven:
                 self._take_out(ban)
+                self.on_evicted(ban)
                 return

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from mizu.errors import BadRequest, Conflict, NotFound, StoreBusy
 from mizu.guard.bans import Ban
-from mizu.guard.doorman import Doorman, record_of
+from mizu.guard.doorman import Doorman
+from mizu.guard.follower import record_of
 from mizu.guard.watch import Failures
 from mizu.interfaces import IClock
 from mizu.model import BanRecord, TrustedAddress
@@ -164,7 +165,7 @@ class Desk:
         """
         found = parse_target(target)
         with suppress(StoreBusy):  # then by what is known here
-            await self._door.read({"whitelist"})
+            await self._door.database.read({"whitelist"})
         others = [one for one in self._door.trusted_by_command if one.target != found.text]
         if len(others) == len(self._door.trusted_by_command):
             if any(entry.target == found.text for entry in self._door.trusted_by_option):

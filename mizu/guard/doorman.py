@@ -5,32 +5,28 @@ gate in front of the parser asks its tables; what operators want of it is in ``m
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from mizu.errors import BadRequest, StoreBusy
+from mizu.errors import BadRequest
 from mizu.guard.bans import GUARD, Ban, BanList
 from mizu.guard.filter import Gate
+from mizu.guard.follower import BanFollower, record_of
 from mizu.guard.known import KnownHosts
 from mizu.guard.peers import PeerTable
 from mizu.guard.rules import rules_of
 from mizu.guard.table import AddressTable
 from mizu.guard.watch import Offence, Verdict, Watch
 from mizu.interfaces import IAgentBanExport, IBanExport, IClock, IWhiteListExport
-from mizu.model import BanRecord, TrustedAddress
+from mizu.model import TrustedAddress
 from mizu.options import Options
 from mizu.targets import Target, normal_host, parse_target, target_of
 
 if TYPE_CHECKING:
     from mizu.sip.flow import Flow
 
-_RETRY_S = 1.0
 #: What a whole office sends over one connection, now and then.
 _HARMLESS = frozenset((Offence.USELESS, Offence.OPTIONS))
 
@@ -60,12 +56,12 @@ class Doorman:
     ) -> None:
         self._options = options
         self.store = store
-        self._reactor = reactor
         self._clock = clock
         self._registered_at = registered_at
         self.exports: Sequence[IBanExport] = exports
         self._gate: Gate | None = None
         self.bans = BanList(limit)
+        self.bans.on_evicted = self.export_end
         self.trusted = AddressTable()
         self.peers = PeerTable(peers_max)
         self._named = AddressTable()  # those of them that the option names
@@ -74,10 +70,7 @@ class Doorman:
         self.watch = Watch(self.rules, limit)
         self.trusted_by_command: list[TrustedAddress] = []  # the white list of the database
         self.trusted_by_option: list[TrustedAddress] = []
-        self._stale: set[str | None] = set()  # targets to be read again; None: all
-        self._reading = False
-        self._stopped = False
-        self._pause: Deferred[None] | None = None
+        self.database = BanFollower(self, reactor)
         self.banned_since_start = 0
         self.slowed = 0  #: logins not checked because the account's password is being guessed
         self._unsubscribe = options.subscribe(self._option_changed)
@@ -279,7 +272,7 @@ class Doorman:
             self.export_end(ban)
         self.known.sweep(self._clock.mono_s())
 
-    # ------------------------------------------------------------ options, database, other nodes
+    # ------------------------------------------------------------ options, the white list
 
     def _option_changed(self, name: str) -> None:
         if name.startswith("guard"):
@@ -331,98 +324,10 @@ class Doorman:
         self.trusted_by_command = sorted(entries, key=lambda entry: entry.target)
         self._fill_trusted()
 
-    def ban_changed(self, target: str | None) -> None:
-        """Another node, or this one, changed a ban; ``None``: any may have been."""
-        self._stale.add(target)
-        self._read_soon()
-
-    def whitelist_changed(self, target: str | None) -> None:
-        """Another node, or this one, changed the white list."""
-        self._stale.add("whitelist")
-        self._read_soon()
-
-    def _read_soon(self) -> None:
-        if not self._reading and not self._stopped:
-            self._reading = True
-            Deferred.fromCoroutine(self._read()).addErrback(self._cannot_read)
-
-    def _cannot_read(self, failure: Failure) -> None:
-        self._reading = False
-        if not self._stopped:
-            _log.failure("bans could not be read", failure=failure)
-
-    async def _read(self) -> None:
-        while self._stale and not self._stopped:
-            stale, self._stale = self._stale, set()
-            try:
-                await self.read(stale)
-            except StoreBusy:
-                self._stale |= stale
-                self._pause = deferLater(self._reactor, _RETRY_S)
-                await self._pause
-                self._pause = None
-        self._reading = False
-
-    async def read(self, stale: set[str | None]) -> None:
-        """Read these targets from the database; ``None``: all, ``whitelist``: that. :raise StoreBusy:"""
-        if "whitelist" in stale or None in stale:
-            self.trust_these(await self.store.trusted())
-        targets = [target for target in stale if target is not None and target != "whitelist"]
-        if None in stale:
-            self._take_all(await self.store.load())
-        elif targets:
-            found = {record.target: record for record in await self.store.find(targets)}
-            for target in targets:
-                self._take(target, found.get(target))
-
-    def _take(self, target: str, record: BanRecord | None) -> None:
-        """What the database says about one target."""
-        try:
-            old = self.bans.get(parse_target(target))
-        except BadRequest:
-            return  # of a newer version
-        ban = _ban(record) if record is not None else None
-        now_s = self.wall_s()
-        if ban is not None and ban.until_s > now_s:
-            if ban != old and (old is None or old.proven is False or not _same(ban, old)):
-                if old is not None:
-                    self.bans.remove(old.target)
-                self.bans.add(ban)
-                self.export(ban)
-                if ban.learned:
-                    rules = self.rules
-                    self.bans.network_is_bad(
-                        ban.target, rules.network_prefix4, rules.network_prefix6, 1 << 30
-                    )
-            return
-        if old is not None and old.proven:
-            self.bans.remove(old.target)
-            self.export_end(old)
-        if ban is not None:
-            self.bans.remember(ban.target, ban.times, ban.until_s + self.rules.remember_s)
-
-    def _take_all(self, records: Sequence[BanRecord]) -> None:
-        now_s = self.wall_s()
-        bans = [ban for ban in map(_ban, records) if ban is not None]
-        self.bans.replace([ban for ban in bans if ban.until_s > now_s])
-        for ban in bans:
-            if ban.until_s <= now_s:
-                self.bans.remember(ban.target, ban.times, ban.until_s + self.rules.remember_s)
-        self.export_all()
-
-    async def load(self) -> None:
-        """Read the bans and the white list; when the database is away, as soon as it is back."""
-        try:
-            await self.read({None})
-        except StoreBusy:
-            self.ban_changed(None)
-
     def stop(self) -> None:
         """Follow no more changes; exports are closed."""
-        self._stopped = True
         self._unsubscribe()
-        if self._pause is not None:
-            self._pause.cancel()
+        self.database.stop()
         for export in self.exports:
             export.close()
 
@@ -440,27 +345,3 @@ class Doorman:
             "peers_left_out": self.peers.left_out,
             "whitelist": len(self.trusted),
         }
-
-
-def _same(ban: Ban, other: Ban) -> bool:
-    """Equal but for what the database rounds away."""
-    return (
-        (ban.reason, ban.by, ban.times) == (other.reason, other.by, other.times)
-        and (ban.until_s == other.until_s or abs(ban.until_s - other.until_s) < 0.01)
-    )  # fmt: skip
-
-
-def record_of(ban: Ban) -> BanRecord:
-    until_at = None if ban.until_s == inf else datetime.fromtimestamp(ban.until_s, UTC)
-    begun_at = datetime.fromtimestamp(ban.begun_s, UTC)
-    return BanRecord(ban.target.text, ban.reason, ban.by, begun_at, until_at, ban.times)
-
-
-def _ban(record: BanRecord) -> Ban | None:
-    """``None``: a target of a newer version that this one cannot read."""
-    try:
-        target = parse_target(record.target)
-    except BadRequest:
-        return None
-    until_s = inf if record.until_at is None else record.until_at.timestamp()
-    return Ban(target, record.reason, record.by, record.begun_at.timestamp(), until_s, record.times)

@@ -368,13 +368,13 @@ def test_bans_survive_a_restart_with_their_repetitions(post: Post) -> None:
     """The second ban after a restart is still the second."""
     post.spread("192.0.2.7", 20)
     again = Post(post.store, post.clock)
-    done(again.door.load())
+    done(again.door.database.load())
     assert again.banned == {"192.0.2.7": 600}
     assert again.export.told == [("begin", ["192.0.2.7"])]
     again.pass_time(601)
     assert again.export.told[-1] == ("unban", "192.0.2.7")
     third = Post(post.store, post.clock)
-    done(third.door.load())
+    done(third.door.database.load())
     assert third.banned == {}
     third.spread("192.0.2.7", 20)
     assert third.banned == {"192.0.2.7": 1200}
@@ -386,17 +386,17 @@ def test_another_node_is_told_and_follows(post: Post) -> None:
     """What one bans, lets in or clears, the other does as soon as it hears of it."""
     other = Post(post.store, post.clock)
     post.spread("192.0.2.7", 20)
-    other.door.ban_changed("192.0.2.7")
+    other.door.database.changed("192.0.2.7")
     assert other.banned == {"192.0.2.7": 600}
     assert other.export.told == [("ban", "192.0.2.7", 600)]
     done(other.desk.unban("192.0.2.7"))
-    post.door.ban_changed("192.0.2.7")
+    post.door.database.changed("192.0.2.7")
     assert post.banned == {}
     done(post.desk.trust("192.0.2.7", "", "anna"))
-    other.door.whitelist_changed("192.0.2.7")
+    other.door.database.whitelist_changed("192.0.2.7")
     assert "192.0.2.7" in other.door.trusted
     done(post.desk.ban("198.51.100.1", None, "", "anna"))
-    other.door.ban_changed(None)
+    other.door.database.changed(None)
     assert other.banned == {"198.51.100.1": -1}
     other.door.stop()
 
@@ -406,7 +406,7 @@ def test_what_could_not_be_read_is_read_again(post: Post) -> None:
     other = Post(post.store, post.clock)
     done(post.desk.ban("198.51.100.1", None, "", "anna"))
     post.store.busy = True
-    other.door.ban_changed("198.51.100.1")
+    other.door.database.changed("198.51.100.1")
     assert other.banned == {}
     post.store.busy = False
     other.reactor.advance(1.0)
@@ -469,7 +469,7 @@ def test_packet_filters_are_told_the_white_list(clean_reactor: list[Any]) -> Non
     """At the start and at each change, by option or by command; one that cannot take it hurts nobody."""
     post = Post()
     post.door.exports = [BadExport(), post.export]
-    done(post.door.load())
+    done(post.door.database.load())
     assert post.export.white == ["127.0.0.1", "::1"]
     done(post.desk.trust("192.0.2.9", "", "admin"))
     post.set("guardwhitelist", "198.51.100.0/24")
@@ -551,3 +551,24 @@ def test_keep_alives_of_an_office_are_no_offence(post: Post, what: str) -> None:
             getattr(post.door, what)(Flow(host, reliable=reliable))
     assert post.banned == {"192.0.2.1": 60}
     assert "192.0.2.1" in post.door.bans.doubtful
+
+
+def test_a_ban_that_makes_room_ends_in_the_kernel_too() -> None:
+    """The list is full: the one that ends first goes, here and in the packet filter."""
+    export = RecordingExport()
+    options, clock = Options(), FakeClock()
+    door = Doorman(
+        options,
+        MemoryBanStore(),
+        Clock(),
+        clock,
+        registered_at=lambda username, host: False,
+        exports=[export],
+        limit=2,
+    )
+    desk = Desk(door, clock)
+    for number in (1, 2, 3):
+        done(desk.ban(f"192.0.2.{number}", 60.0 * number, "", "boss"))
+    assert sorted(ban.target.text for ban in door.bans.all()) == ["192.0.2.2", "192.0.2.3"]
+    assert [one[:2] for one in export.told if one[0] == "unban"] == [("unban", "192.0.2.1")]
+    door.stop()
