@@ -51,14 +51,10 @@ _CHAIN = f"""WITH RECURSIVE up (id, parent_id, level) AS (
  UNION ALL SELECT a.id, a.parent_id, level + 1 FROM up JOIN account a ON a.id = up.parent_id
   WHERE up.id IS DISTINCT FROM %(scope)s
 ) SELECT {ROW} FROM up JOIN account a USING (id) ORDER BY level"""
-_TREE = """WITH RECURSIVE below (id, level, path) AS (
- SELECT a.id, 0, ARRAY[a.username] FROM account a
-  WHERE CASE WHEN %(root)s::bigint IS NULL THEN a.parent_id IS NULL ELSE a.id = %(root)s END
- UNION ALL SELECT a.id, level + 1, path || a.username FROM below JOIN account a ON a.parent_id = below.id
-  WHERE level < %(levels)s
-) SELECT path, a.id, a.username, a.type, a.enabled, a.suspended,
+_TREE = """SELECT t.path, a.id, a.username, a.type, a.enabled, a.suspended,
  (SELECT count(*) FROM account c WHERE c.parent_id = a.id)
- FROM below JOIN account a USING (id) WHERE path > %(after)s::text[] ORDER BY path LIMIT %(limit)s"""
+ FROM account_tree(%(root)s, %(levels)s, %(after)s::text[], %(limit)s) WITH ORDINALITY t (path, id, place)
+ JOIN account a ON a.id = t.id ORDER BY t.place"""
 _CHANNELS = "SELECT account_id, in_use FROM channel_use WHERE account_id = ANY (%s::bigint[])"
 _USERNAMES = f"""SELECT a.username FROM account a WHERE a.username LIKE %(pattern)s AND a.username > %(after)s
  AND {visible_many("a.id")} ORDER BY a.username LIMIT %(limit)s"""

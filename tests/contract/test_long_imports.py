@@ -58,7 +58,7 @@ async def test_others_work_meanwhile(run, importing, line):
 @pytest.mark.parametrize("line", ["move alice other", "adduser new1", "set alice billing_account_id=shop"])
 async def test_who_has_to_wait_is_told(run, importing, line):
     """In words that say why and what to do; when it is over, it works."""
-    with pytest.raises(StoreBusy, match=r"perhaps an import that is all or none.*try again when that is over"):
+    with pytest.raises(StoreBusy, match=r"an import that is all or none.*try again when that is over"):
         await run(line)
     importing.rollback()
     await run(line)
