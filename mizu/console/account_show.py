@@ -111,7 +111,8 @@ def change_of(before: Record | None, after: Record | None, *, secrets: Iterable[
 
 def altered(before: Record, after: Record, *, given: Iterable[str] = ()) -> tuple[Change, ...]:
     """For the audit record: nothing when nothing was changed. :param given: as for :func:`differences`."""
-    secrets = secrets_given(before, after, given)
+    same = [name for name in secrets_given(before, after, given) if before[name] == after[name]]
+    secrets = {*same, *({"password"} & {*given})}
     return (change_of(before, after, secrets=secrets),) if before != after else ()
 
 

@@ -14,7 +14,7 @@ from mizu.console.link import Answer, Link
 from mizu.errors import BadRequest
 
 SEND = "--send"
-_FLAGS = ("dry-run", "whole", "update", "versions")
+FLAGS = ("dry-run", "whole", "update", "versions", "original-ids")  #: options of ``import`` without a value
 _POLL_S = 0.5
 
 Tell = Callable[[str], None]
@@ -33,7 +33,7 @@ def parsed(words: Sequence[str]) -> tuple[str, str]:
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
             raise BadRequest(f"{word!r} is one too many: {SEND} names the file")
-        if name in _FLAGS:
+        if name in FLAGS:
             options[name.replace("-", "_")] = "true"
             continue
         if not equals:
