@@ -14,30 +14,35 @@ _REFERENCES = ("billing_account_id", "company_id")
 _LISTS = ("ring_group", "allowed_partners", "partner_priority")
 _MOVED = """moved AS MATERIALIZED (
  SELECT DISTINCT s.id FROM unnest(%(ids)s::bigint[]) r (root), LATERAL account_subtree(r.root) s)"""
-#: Neither does the owner of the one see the other, nor the other way round. What is above all owns itself.
-_APART = """CASE WHEN x.parent_id = y.parent_id OR y.id = x.parent_id OR x.id = y.parent_id THEN false
- ELSE NOT account_within(x.id, coalesce(y.parent_id, y.id))
-  AND NOT account_within(y.id, coalesce(x.parent_id, x.id)) END"""
-_BOTH_WAYS = " UNION ".join(
+_BOTH_WAYS = " UNION ALL ".join(
     f"""SELECT a.id, '{name}' AS field, a.{name} AS other FROM moved m JOIN account a ON a.id = m.id
  WHERE a.{name} IS NOT NULL
- UNION SELECT a.id, '{name}', a.{name} FROM moved m JOIN account a ON a.{name} = m.id"""
+ UNION ALL SELECT a.id, '{name}', a.{name} FROM moved m JOIN account a ON a.{name} = m.id
+ WHERE a.id NOT IN (SELECT id FROM moved)"""
     for name in _REFERENCES
 )
-_REFERRED = f"""WITH {_MOVED}, ties AS ({_BOTH_WAYS})
-SELECT t.id, t.field, t.other, x.username, y.username, {visible("x.id")} AND {visible("y.id")}
-FROM ties t JOIN account x ON x.id = t.id JOIN account y ON y.id = t.other
-WHERE {_APART} ORDER BY x.username, t.field"""
+#: Of ``ties``, those of which neither owner sees the other's account. What is above all owns itself. Who is
+#: below one owner is as far from an account as all others below it: that is asked once for all of them.
+_APART = f"""pairs AS MATERIALIZED (
+ SELECT t.*, x.username AS who, y.username AS whom, coalesce(x.parent_id, x.id) AS owner,
+  coalesce(y.parent_id, y.id) AS others_owner
+ FROM ties t JOIN account x ON x.id = t.id JOIN account y ON y.id = t.other
+ WHERE (x.parent_id = y.parent_id OR y.id = x.parent_id OR x.id = y.parent_id OR x.id = y.id) IS NOT TRUE
+), alike AS MATERIALIZED (SELECT DISTINCT owner, other, others_owner FROM pairs), far AS MATERIALIZED (
+ SELECT owner, other FROM alike
+ WHERE NOT account_within(owner, others_owner) AND NOT account_within(other, owner)
+) SELECT p.id, p.field, p.other, p.who, p.whom, {visible("p.id")} AND {visible("p.other")}
+FROM pairs p JOIN far USING (owner, other) ORDER BY p.who, p.field, p.whom"""
+_REFERRED = f"WITH {_MOVED}, ties AS ({_BOTH_WAYS}), {_APART}"
 _ITEMS = " UNION ALL ".join(
     f"""SELECT a.id, '{name}' AS field, item FROM account a, unnest(string_to_array(a.{name}, ',')) item
  WHERE a.{name} NOT IN ('', '*') AND item ~ '^[0-9]{{1,18}}$'"""
     for name in _LISTS
 )
-_LISTED = f"""WITH {_MOVED}, items AS (SELECT i.id, i.field, i.item::bigint AS other FROM ({_ITEMS}) i)
-SELECT t.id, t.field, t.other, x.username, y.username, {visible("x.id")} AND {visible("y.id")}
-FROM items t JOIN account x ON x.id = t.id JOIN account y ON y.id = t.other
-WHERE (t.id IN (SELECT id FROM moved) OR t.other IN (SELECT id FROM moved)) AND {_APART}
-ORDER BY x.username, t.field, y.username"""
+_LISTED = f"""WITH {_MOVED},
+items AS (SELECT i.id, i.field, i.item::bigint AS other FROM ({_ITEMS}) i),
+ties AS (SELECT * FROM items WHERE id IN (SELECT id FROM moved) OR other IN (SELECT id FROM moved)),
+{_APART}"""
 _IN_GROUPS = f"""WITH {_MOVED}
 SELECT m.account_id, '{MEMBER}', g.id, a.username, g.name,
  {visible("m.account_id")} AND {visible("g.owner_id")}
