@@ -21,15 +21,15 @@ from mizu.accounts.bulk import (
     ids_among,
     rows,
 )
-from mizu.accounts.fields import BY_NAME, LISTS, REFERENCES
 from mizu.accounts.kinds import Value
-from mizu.accounts.records import Record, changed_fields, secrets_given, without_itself
+from mizu.accounts.records import Record, without_itself
 from mizu.accounts.scope import check_rights, check_template, may_clone, refused_new, unknown, visible
 from mizu.accounts.usernames import check_username
 from mizu.errors import BadRequest, Conflict, MizuError, StoreBusy
 from mizu.model import AuditEntry, Change
 from mizu.store.account_records import AccountRecords, ChangedAccount, check_harm, check_wanted, insert
 from mizu.store.account_rights import over_more
+from mizu.store.bulk_changes import change_of, made_of
 from mizu.store.bulk_ids import FileIds, Named, NotImported, with_names
 from mizu.store.departures import unless_left
 from mizu.store.noted import NotedChanges, Written
@@ -398,7 +398,7 @@ class ImportRun:
         await cursor.execute("RELEASE SAVEPOINT line")
         self._job.added += len(new)
         self._done(line for line, _ in new)
-        self._changes += [_made(line, row) for line, row in new]
+        self._changes += [made_of(line, row) for line, row in new]
 
     def _may_change(self, line: ImportLine, *, seen: bool) -> bool:
         """
@@ -476,40 +476,7 @@ class ImportRun:
                 self._job.same += 1
             else:
                 self._job.changed += 1
-                self._changes.append(_altered(one.line, before, after))
-
-
-def _made(line: ImportLine, row: Mapping[str, Any]) -> Change:
-    """For the audit list: what the line says."""
-    values = {
-        name: row.get(name) if BY_NAME[name] in (*REFERENCES, *LISTS) else one
-        for name, one in line.values.items()
-    }
-    owner = row.get("parent_id")
-    after = _plain(values, password=bool(line.password))
-    return Change("account", line.username, None, after, (owner,) if owner is not None else ())
-
-
-def _altered(line: ImportLine, before: Record, after: Record) -> Change:
-    old, new = changed_fields(before, after)
-    concerns = {before["id"], before["parent_id"], after["parent_id"]} - {None}
-    secrets = dict.fromkeys(secrets_given(before, after, line.values))
-    password = bool(line.password)
-    return Change(
-        "account",
-        line.username,
-        _plain({**old, **secrets}, password=password),
-        _plain({**new, **secrets}, password=password, new=" (new)"),
-        tuple(concerns),
-    )
-
-
-def _plain(values: Mapping[str, Value], *, password: bool, new: str = "") -> dict[str, Any]:
-    plain = {
-        name: f"***{new}" if BY_NAME[name].secret else BY_NAME[name].kind.to_json(value)
-        for name, value in values.items()
-    }
-    return {**plain, "password": f"***{new}"} if password else plain
+                self._changes.append(change_of(one.line, before, after))
 
 
 def _said(wrong: Exception) -> str:
