@@ -15,6 +15,7 @@ from mizu.accounts.ties import left_in_lists
 from mizu.console.account_ends import Ending, ending
 from mizu.console.account_show import altered, change_of, shown
 from mizu.console.arguments import ACCOUNT, ASSIGNMENT, SECRET, TEXT, Argument, integer
+from mizu.console.company import company_warnings
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, plural
@@ -246,6 +247,7 @@ class _AccountCommands:
         changes = _made(records)
         open_relay = not self._services.options.get("enforcestrongauth")
         told = warnings(records[0], open_relay=open_relay)  # the others have the same fields
+        told += await company_warnings(self._services, values, records[0], operator.scope_account_id)
         if len(records) > 1:
             done = self._added_many(records, passwords, changes)
             lines = [*done.lines, *(f"warning: {one}" for one in told)]

@@ -23,6 +23,7 @@ from mizu.console.account_show import (
 from mizu.console.address_commands import short, warnings_of
 from mizu.console.address_commands import shown as address_shown
 from mizu.console.arguments import ASSIGNMENT, TEXT, Argument, integer
+from mizu.console.company import company_warnings
 from mizu.console.paging import cursor, more_line, page_arguments, place
 from mizu.console.services import ConsoleServices
 from mizu.console.table import Command, CommandResult, Invocation
@@ -259,6 +260,7 @@ class _FieldCommands:
         told: list[str] = []
         if PROOFS & values.keys():
             told = await warnings_of(self._services, after["username"], call.operator.scope_account_id)
+        told += await company_warnings(self._services, values, after, call.operator.scope_account_id)
         if before["parent_id"] != after["parent_id"]:
             told += await self._left_over(after, call.operator)
         lines += [f"warning: {one}" for one in told]

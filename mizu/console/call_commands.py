@@ -1,5 +1,6 @@
 """``calls``, ``drop``, ``cdrs``."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from mizu.errors import BadRequest, Conflict, NotFound
 from mizu.model import Cdr, Change, Operator
 
 ID_SHOWN_CHARACTERS = 12
+_WHOLE_ID = re.compile(r"[0-9a-f]{32}\Z")
 ID_LEAST_CHARACTERS = 8  #: so much of a call id is enough, when only one call has it
 
 
@@ -117,10 +119,10 @@ class _CallCommands:
         return [_within(one, seen) for one in every if one.caller in seen or one.callee in seen]
 
     async def cdrs(self, call: Invocation) -> CommandResult:
-        limit = call.number("limit")
-        found = await self._services.cdrs.recent(
-            limit + 1, call.text("before"), call.operator.scope_account_id
-        )
+        limit, before = call.number("limit"), call.text("before")
+        if before and not _WHOLE_ID.match(before):
+            raise BadRequest(f"before: want the whole id of a call, 32 hex digits, got {before[:60]!r}")
+        found = await self._services.cdrs.recent(limit + 1, before, call.operator.scope_account_id)
         more, records = len(found) > limit, found[:limit]
         rows = [
             (

@@ -6,14 +6,35 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from mizu.console.arguments import FLAG, TEXT, Argument, choice, integer
+from mizu.console.arguments import FLAG, TEXT, Argument, Kind, integer
 from mizu.console.services import ConsoleServices, Tokens
 from mizu.console.table import Command, CommandResult, Invocation
 from mizu.console.text import aligned, moment
 from mizu.model import Change, OperatorToken, Rights
 
 TOKEN_PREFIX = "mizu_"  # noqa: S105 - lets people, and programs that look for leaked secrets, recognize one
+#: What a token may have, by name or by the original's number.
 RIGHTS_WORDS = ("login_only", "user", "sales", "admin", "general_admin")
+_NUMBERS = {str(int(Rights[name.upper()])): name for name in RIGHTS_WORDS}
+
+
+def _rights(word: str) -> str:
+    name = _NUMBERS.get(word, word)
+    if name not in RIGHTS_WORDS:
+        raise ValueError(f"one of {', '.join(RIGHTS_WORDS)}, or a number: {', '.join(_NUMBERS)}")
+    return name
+
+
+_RIGHTS = Kind(
+    "choice:" + "|".join(RIGHTS_WORDS),
+    _rights,
+    {
+        "oneOf": [
+            {"type": "string", "enum": [*RIGHTS_WORDS]},
+            {"type": "integer", "enum": [*map(int, _NUMBERS)]},
+        ]
+    },
+)
 LABEL_MAX_CHARACTERS = 100
 
 
@@ -69,7 +90,7 @@ def commands(services: ConsoleServices) -> tuple[Command, ...]:
             run=own.add,
             arguments=(
                 Argument("account", TEXT, "whose token it is", required=True),
-                Argument("rights", choice(*RIGHTS_WORDS), "left out: those of the account", option=True),
+                Argument("rights", _RIGHTS, "left out: those of the account", option=True),
                 Argument(
                     "days", integer(0, 36_500), "expires after; 0: never; left out: 'tokendays'", option=True
                 ),

@@ -296,8 +296,11 @@ _REFUSALS: Mapping[str, MizuError] = {
     "account_group_owner_id_fkey": Conflict("it still owns groups"),
     "account_username_key": Conflict("there is an account of that username already"),
     "account_username": BadRequest("no account may have that username"),
+    "account_sub_enduser": BadRequest("type: a sub_enduser needs an owner (parent_id) who is no gateway"),
+    "account_type_owner": Conflict("type: it owns sub-endusers"),
     "account_type_group": Conflict("type: it is in a group of another kind; 'group leave' first"),
     "account_type_server": Conflict("type: we have accounts at this SIP server; 'sipaccounts del' first"),
+    "sip_account_username_check": BadRequest("username: want 1 to 255 characters"),
     "sealing_key_known": Conflict(
         "this node's secret.key has another key than the stored secrets; copy it from another node"
     ),

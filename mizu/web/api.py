@@ -185,12 +185,27 @@ def _body(request: HttpRequest) -> dict[str, Any]:
     """:raise BadRequest: not a JSON object. :raise UnsupportedMedia: it does not say that it is JSON."""
     require_content_type(request, JSON)
     try:
-        value = json.loads(request.content.read(), parse_constant=_no_constant)
+        value = json.loads(
+            request.content.read(), parse_constant=_no_constant, object_pairs_hook=members_once
+        )
     except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON") from None
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     return value
+
+
+def members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """
+    A JSON object: who reads the same member twice must not take the other one (RFC 8259 4).
+
+    :raise BadRequest: it has one twice.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise BadRequest(f"member {next(one for one in names if names.count(one) > 1)[:60]!r} is there twice")
+    return found
 
 
 def _no_constant(name: str) -> Any:

@@ -15,7 +15,7 @@ from mizu.deferreds import shield
 from mizu.errors import BadRequest, Forbidden, MizuError, NotFound, OutcomeUnknown, Overloaded, Unauthorized
 from mizu.model import Operator
 from mizu.observe import StatusBoard
-from mizu.web.api import WrongMethod, methods_of, respond
+from mizu.web.api import WrongMethod, members_once, methods_of, respond
 from mizu.web.api_routes import PREFIX, RouteTable
 from mizu.web.metrics import METRICS_CONTENT_TYPE, MetricsPage
 from mizu.web.openapi import document
@@ -244,7 +244,7 @@ class Routes:
 def command_of(body: bytes) -> str:
     """The line in ``{"command": "..."}``. :raise BadRequest: it is something else."""
     try:
-        value = json.loads(body)
+        value = json.loads(body, object_pairs_hook=members_once)
     except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON") from None
     line = value.get("command") if isinstance(value, dict) else None
