@@ -67,7 +67,7 @@ async def test_every_field_keeps_what_it_is_given(records):
     await records.add([NewAccount("alice", HA1, given)], None, "tester")
     record = await records.get("alice", None)
     assert {name: record[name] for name in given} == given
-    gone = {"parent_id": None, "billing_account_id": None, "company_id": None, "short_number": ""}
+    gone = {"parent_id": None, "billing_account_id": None, "company_id": None, "short_number": "", "type": 0}
     before, after = await records.change("alice", {"name": "", "credit": 5, **gone}, None)
     assert (before["name"], after["name"], after["credit"], after["parent_id"]) == (
         given["name"],

@@ -165,7 +165,8 @@ async def test_payers_end_somewhere(store):
     for account, payer in (("c", "a"), ("c", "b")):
         with pytest.raises(Conflict, match="pay for each other in a circle"):
             await store.records.change(account, {"billing_account_id": payer}, None)
-    assert (await store.records.change("c", {"billing_account_id": "c"}, None))[1]["billing_account_id"] is None
+    _, itself = await store.records.change("c", {"billing_account_id": "c"}, None)
+    assert itself["billing_account_id"] is None
     await store.records.change("b", {"billing_account_id": None}, None)
     await store.records.change("c", {"billing_account_id": "a"}, None)
 
