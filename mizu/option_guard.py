@@ -176,8 +176,8 @@ GUARD_OPTIONS = (
         "guardunprovenpause",
         "duration",
         5.0,
-        "Of an address that is not known and banned for what somebody else may have sent, a request that is "
-        "repeated as SIP clients do comes through, and the next one not before this time.",
+        "Of an address that is banned for what somebody else may have sent, a message that is repeated as "
+        "SIP clients do comes through, and the same one again not before this time.",
         least=1,
         most=60,
         group="guard",

@@ -2,11 +2,12 @@
 
 Somebody may be forging the address, so whoever really is there must not be shut out by it:
 
-* where somebody is known (authenticated lately, or a partner's), a ban in doubt is only a limit of the rate,
+* where somebody is known (authenticated lately, or a partner's), a ban in doubt is first a limit of the rate,
   far above what phones and trunks send;
-* elsewhere a datagram comes through when it is a copy of one that was dropped before: a SIP client that gets
-  no answer sends its request again, byte by byte (RFC 3261 17.1), forgers and scanners seldom do. One in some
-  seconds, which is enough for a challenge; who answers that has proved his address.
+* beyond that, and elsewhere, a datagram comes through when it is a copy of one that was dropped before: a SIP
+  client that gets no answer sends its message again, byte by byte (RFC 3261 17.1), forgers and scanners
+  seldom do. Each datagram once in some seconds, so that who repeats one does not keep out another, and so
+  many a second of one address. It is enough for a challenge; who answers that has proved his address.
 """
 
 from collections import OrderedDict
@@ -15,11 +16,14 @@ from mizu.guard.limits import TokenBuckets, rate_key
 
 REPEATED_AFTER_S = 0.3  #: below T1 (0.5 s), above what duplicates on the way take
 REMEMBERED_S = 8.0  #: twice T2, the longest time between two copies
+REPEATED_PER_S = (
+    20  #: copies of one address that come through; an answer to each is at most 1.5 times as long
+)
 
 
 class Doubt:
     """
-    :param limit: datagrams remembered at a time, the newest ones, and addresses that came through. A flood of
+    :param limit: datagrams remembered at a time, the newest ones, and addresses whose rate is. A flood of
         40,000 a second does not push out what a phone repeats after half a second.
     """
 
@@ -27,19 +31,19 @@ class Doubt:
         self._limit = limit
         self._rate = 0.0
         self._pause_s = 0.0
-        self._buckets: TokenBuckets | None = None
-        self._seen_s: OrderedDict[int, float] = OrderedDict()  # hash of sender and datagram to when it came
-        self._next_s: OrderedDict[str | bytes, float] = OrderedDict()
+        self._known: TokenBuckets | None = None
+        self._repeated = TokenBuckets(REPEATED_PER_S, limit=limit)
+        self._may_pass_s: OrderedDict[int, float] = OrderedDict()  # hash of sender and datagram; newest last
 
     def limit_rate(self, rate_per_s: float, pause_s: float) -> None:
         """
-        :param rate_per_s: messages of a known address in doubt; 0: none.
-        :param pause_s: between two copies that come through from one that is not known.
+        :param rate_per_s: messages of a known address in doubt that come through in any case; 0: none.
+        :param pause_s: between two copies of one datagram that come through.
         """
         self._pause_s = pause_s
         if rate_per_s != self._rate:
             self._rate = rate_per_s
-            self._buckets = TokenBuckets(rate_per_s, limit=self._limit) if rate_per_s > 0 else None
+            self._known = TokenBuckets(rate_per_s, limit=self._limit) if rate_per_s > 0 else None
 
     def admit(self, host: str, data: bytes, now_s: float, *, known: bool) -> bool:
         """
@@ -51,25 +55,24 @@ class Doubt:
         :param known: somebody was authenticated there lately, or it is a partner's.
         """
         key = rate_key(host)
-        if known:
-            return self._buckets is not None and self._buckets.take(key, now_s)
+        if known and self._known is not None and self._known.take(key, now_s):
+            return True
         what = hash((key, data))
-        first_s = self._seen_s.get(what)
-        if first_s is None or now_s - first_s > REMEMBERED_S:
-            self._seen_s.pop(what, None)
-            self._seen_s[what] = now_s
-            if len(self._seen_s) > self._limit:
-                self._seen_s.popitem(last=False)
+        may_pass_s = self._may_pass_s.get(what)
+        if may_pass_s is None or now_s > may_pass_s + REMEMBERED_S:
+            self._remember(what, now_s + REPEATED_AFTER_S)
             return False
-        if now_s - first_s < REPEATED_AFTER_S or now_s < self._next_s.get(key, 0.0):
+        if now_s < may_pass_s or not self._repeated.take(key, now_s):
             return False
-        del self._seen_s[what]
-        self._next_s.pop(key, None)
-        self._next_s[key] = now_s + self._pause_s
-        if len(self._next_s) > self._limit:
-            self._next_s.popitem(last=False)
+        self._remember(what, now_s + self._pause_s)
         return True
+
+    def _remember(self, what: int, may_pass_s: float) -> None:
+        self._may_pass_s.pop(what, None)
+        self._may_pass_s[what] = may_pass_s
+        if len(self._may_pass_s) > self._limit:
+            self._may_pass_s.popitem(last=False)
 
     def __len__(self) -> int:
         """Datagrams remembered."""
-        return len(self._seen_s)
+        return len(self._may_pass_s)

@@ -118,9 +118,7 @@ class Gate:
         if host in self._banned and host not in self._trusted:
             self.dropped["banned"] += 1
             return False
-        if (self._agents and (host, port) in self._agents and host not in self._trusted) or (
-            host in self._doubtful and host not in self._trusted and not self._comes_through(host, first)
-        ):
+        if self._agents and (host, port) in self._agents and host not in self._trusted:
             self.dropped["banned"] += 1
             return False
         if not SMALLEST_BYTES <= size_bytes <= self._message_bytes:
@@ -131,6 +129,9 @@ class Gate:
             return False
         if self._scanners and self._is_scanner(first) and host not in self._trusted:
             self.dropped["scanner"] += 1
+            return False
+        if host in self._doubtful and host not in self._trusted and not self._comes_through(host, first):
+            self.dropped["banned"] += 1
             return False
         return self._buckets is None or self._in_time(host)
 

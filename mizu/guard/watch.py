@@ -72,6 +72,7 @@ class Watch:
             True: WindowCounts(limit),
         }
         self._numbers: dict[bool, WindowCounts[str]] = {False: WindowCounts(limit), True: WindowCounts(limit)}
+        self._useless: WindowCounts[str] = WindowCounts(limit)  # proven; the others are with _addresses
         self._options: dict[bool, WindowCounts[str]] = {False: WindowCounts(limit), True: WindowCounts(limit)}
         self.noted: dict[Offence, int] = dict.fromkeys(Offence, 0)  #: since the start
 
@@ -96,6 +97,10 @@ class Watch:
         if offence is Offence.OPTIONS:
             count = self._options[proven].add(key, now_s, rules.address_window_s)
             return self._verdict(host, 0, offence, proven, count, rules.options_fails * factor)
+        if offence is Offence.USELESS and proven:
+            # What is left of the calls of a PBX when we were restarted, before it has registered again.
+            count = self._useless.add(key, now_s, rules.address_window_s)
+            return self._verdict(host, 0, offence, proven, count, rules.address_fails * rules.known_factor)
         if offence is Offence.WRONG_PASSWORD and proven:
             count = self._agents.add((host, port), now_s, rules.agent_window_s)
             if 0 < rules.agent_fails * factor <= count:
@@ -117,6 +122,8 @@ class Watch:
         for tables in self._of_addresses():
             tables[proven].forget(key)
         if proven:
+            self._useless.forget(key)
+        if proven:
             return Verdict(target_of(host), rules.address_ban_s, rules.ban_most_s, offence.value, True)
         short_s = min(rules.unproven_ban_s, rules.address_ban_s)
         return Verdict(target_of(host), short_s, short_s, offence.value, False) if short_s else None
@@ -125,11 +132,12 @@ class Watch:
         yield from (self._addresses, self._unanswered, self._numbers, self._options)
 
     def accepted(self, host: str) -> None:
-        """Somebody there answered a challenge rightly: the earlier ones were no offence."""
-        if len(self._unanswered[False]) or len(self._unanswered[True]):
+        """Somebody there answered a challenge rightly: what he sent before he was let in was no offence."""
+        if len(self._unanswered[False]) or len(self._unanswered[True]) or len(self._useless):
             key = _sender(host)
             self._unanswered[False].forget(key)
             self._unanswered[True].forget(key)
+            self._useless.forget(key)
 
     def answered(self, host: str) -> None:
         """Somebody there answered a challenge wrongly: that is counted as such, not as no answer."""
@@ -174,11 +182,13 @@ class Watch:
             for tables in self._of_addresses():
                 tables[True].forget(_sender(target.host))
                 tables[False].forget(_sender(target.host))
+            self._useless.forget(_sender(target.host))
             self._agents.forget((target.host, target.port))
             return
         for tables in self._of_addresses():
             tables[True].clear()
             tables[False].clear()
+        self._useless.clear()
         self._accounts.clear()
         self._agents.clear()
         self._next_try_s.clear()
@@ -194,6 +204,8 @@ class Watch:
             ):
                 for host, count, left_s in tables[proven].live(now_s):
                     yield Failures(what, host, count, left_s, proven)
+        for host, count, left_s in self._useless.live(now_s):
+            yield Failures("address", host, count, left_s, True)
         for (host, port), count, left_s in self._agents.live(now_s):
             yield Failures("agent", target_of(host, port).text, count, left_s, True)
         for name, count, left_s in self._accounts.live(now_s):
@@ -203,7 +215,7 @@ class Watch:
         """Figures for status and metrics."""
         shown = {f"noted_{offence.name.lower()}": count for offence, count in self.noted.items()}
         watched = sum(len(tables[True]) + len(tables[False]) for tables in self._of_addresses())
-        shown["watched"] = watched + len(self._agents)
+        shown["watched"] = watched + len(self._useless) + len(self._agents)
         shown["accounts_watched"] = len(self._accounts)
         return shown
 

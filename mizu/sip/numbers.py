@@ -24,12 +24,10 @@ _plain = re.compile(r"\+?[0-9]{1,64}").fullmatch
 _digits = re.compile(r"\+?[0-9*#]{1,64}").fullmatch
 #: The same behind a tech prefix, which may stand before the plus sign.
 _dialled = re.compile(r"(?=.{0,63}[0-9*#])[+0-9*#]{1,64}").fullmatch
-#: Parameters that a telephone number may have in a user part (RFC 3966 3, RFC 4694, RFC 4904, RFC 4715, and
-#: those of ISUP that are in use). They choose carriers and trunks, and are for us alone.
+#: Parameters that a telephone number may have in a user part (RFC 3966 3; ``rn``, ``tgrp``, ``cpc``,
+#: ``verstat`` and others). They choose carriers and say things of the caller; none goes out.
 _parameters = re.compile(
-    r"(?:;(?:ext|isub|isub-encoding|phone-context|postd|rn|rn-context|cic|cic-context|npdi|enumdi|tgrp"
-    r"|trunk-context|cpc|oli|isup-oli|user|noa|npi)(?:=[^;=,\s\x00-\x20\x7f]{1,128})?)+",
-    re.ASCII | re.IGNORECASE,
+    r"(?:;[a-z][a-z0-9-]{0,31}(?:=[^;=,\s\x00-\x20\x7f]{1,128})?)+", re.ASCII | re.IGNORECASE
 ).fullmatch
 #: Usernames are ASCII today (:mod:`mizu.accounts.usernames`); older ones, and those of other backends, have
 #: letters of any script, but nothing that does not show.

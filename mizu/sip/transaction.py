@@ -80,6 +80,11 @@ class Counts:
 UNPROVEN = frozenset((401, 407, 481))
 
 
+#: Kept for the final answer to an unproved caller when a provisional one is sent, because a client does not
+#: ask again after that: a 200 with a large description.
+FINAL_BYTES = 2000
+
+
 class Surroundings:
     """What all transactions of one layer share."""
 
@@ -219,7 +224,8 @@ class ServerTransaction(Machine):
     def respond(self, response: Response) -> None:
         """
         Send a response. Ignored when the state does not allow it, as for a second final response (17.2.1,
-        17.2.2); a 2xx to INVITE may be sent again and again (13.3.1.4).
+        17.2.2); a 2xx to INVITE may be sent again and again (13.3.1.4). What is too long for an unproved
+        sender goes without what can be missed.
         """
         wire = response.to_bytes()
         if len(wire) > self._allowed_bytes:
@@ -238,10 +244,19 @@ class ServerTransaction(Machine):
         """A copy of the request has come over that flow (called by the layer)."""
         self._allowed_bytes += flow.answer_max_bytes
 
+    def prove(self) -> None:
+        """The sender has shown in this very dialog that he is there."""
+        self._allowed_bytes = inf
+
+    def may_send(self, wire: bytes) -> bool:
+        """May this be sent to where the request came from, besides answers? Takes what it costs."""
+        return self._may_send(200, wire)
+
     def _may_send(self, status: int, wire: bytes) -> bool:
         """Take what this costs from what the sender may be sent; false: it is too much for him now."""
         left = self._allowed_bytes - len(wire)
-        if left < (self.flow.answer_max_bytes if status < 200 else 0):
+        # A 100 says nothing and would keep the client from asking again.
+        if left < (FINAL_BYTES if status < 200 else 0) or (status == 100 and left != inf):
             if not self._shared.is_proved(self.flow):
                 self._shared.counts.withheld += 1
                 return False
@@ -295,7 +310,7 @@ class ServerTransaction(Machine):
             self.flow.send(self.wire, self.failed)
 
     def _send_again(self, _message: object) -> None:
-        if self.wire and self._may_send(100 if self.pending else 200, self.wire):
+        if self.wire and self._may_send(180 if self.pending else 200, self.wire):
             self._shared.counts.repeated_out += 1
             self.flow.send(self.wire, self.failed)
 
@@ -318,12 +333,9 @@ class OtherServer(ServerTransaction):
 
     def _answer(self, answer: Answer) -> None:
         self.final_sent = True
-        status, wire = answer
-        self.wire = wire if self._may_send(status, wire) else b""
-        self._shared.settle_server(self)
-        self._shared.counts.responses_out[status // 100] += 1
-        if self.wire:
-            self.flow.send(self.wire, self.failed)
+        self.wire = answer[1]
+        self._shared.settle_server(self)  # keeps the bytes, and judges each copy of the request
+        self._send(answer)
 
 
 class InviteServer(ServerTransaction):

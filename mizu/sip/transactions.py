@@ -44,6 +44,7 @@ METHODS = (
 #: Doing these twice does no harm, so a second copy that came another way is only looked for while the first
 #: is at work, not for 32 s after it. They are most of the traffic.
 REPEATABLE = frozenset({"REGISTER", "OPTIONS"})
+_KEY_PARTS = 5  # of a peer that keeps RFC 3261
 RETRY_AFTER_S = 5  # told in the 503 when the table is full
 _DISPENSABLE = ("server", "allow", "supported", "allow-events")  # in answers to senders nobody knows
 
@@ -179,13 +180,14 @@ class TransactionLayer:
         branch = via.branch
         matched = "INVITE" if method == "ACK" else method
         if branch and branch.startswith(MAGIC_COOKIE):
-            key: Key = (branch, via.host, via.port, matched)
+            # The source too: who knows or guesses a branch elsewhere is sent nothing of what was answered.
+            key: Key = (branch, via.host, via.port, flow.remote[0], matched)
         else:
-            key = _key_of_2543(request, matched)
+            key = _key_of_2543(request, flow.remote[0], matched)
         wire = self._answers.get(key)
         if wire is not None:
             self.tallies.repeated_in += 1
-            if wire:  # else it was withheld
+            if wire and (len(wire) <= flow.answer_max_bytes or self.is_proved(flow)):  # else it is withheld
                 self.tallies.repeated_out += 1
                 flow.send(wire)
             return
@@ -201,7 +203,7 @@ class TransactionLayer:
 
     def _receive_again(self, tx: ServerTransaction, request: Request, flow: Flow) -> None:
         if request.method == "ACK":
-            if len(tx.key) > 4 and tx.to_tag != (request.to.tag or ""):
+            if len(tx.key) > _KEY_PARTS and tx.to_tag != (request.to.tag or ""):
                 self._ack_received(request, flow)  # RFC 2543 peers: the To tag tells (17.2.3)
             else:
                 tx.step("ACK", request)
@@ -281,13 +283,9 @@ class TransactionLayer:
         self.tallies.requests_in["CANCEL"] += 1
         stem = key[:-1]
         invite = self._servers.get((*stem, "INVITE"))
-        if invite is not None:
-            # Who guesses or overhears a branch elsewhere may not end the call.
-            known = invite.flow.remote[0] == flow.remote[0]
-        else:
-            known = any(
-                (*stem, method) in self._servers or (*stem, method) in self._answers for method in METHODS
-            )
+        known = invite is not None or any(
+            (*stem, method) in self._servers or (*stem, method) in self._answers for method in METHODS
+        )
         if not known:
             self.cancel_refused(flow)
             self._refuse(cancel, flow, 481)
@@ -295,7 +293,7 @@ class TransactionLayer:
         tag = invite.to_tag if invite is not None else ""
         answer = OtherServer(cancel, flow, key, self._shared)
         self._servers[key] = answer
-        answer.respond(cancel.reply(200, to_tag=tag or self._stateless_tag(cancel)))
+        answer.respond(cancel.reply(200, to_tag=tag or self.stateless_tag(cancel)))
         if isinstance(invite, InviteServer):
             invite.cancel(cancel)
 
@@ -416,16 +414,16 @@ class TransactionLayer:
 
     def _refuse(self, request: Request, flow: Flow, status: int) -> None:
         fields: Sequence[tuple[str, str]] = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
-        self.answer_stateless(request, flow, status, to_tag=self._stateless_tag(request), fields=fields)
+        self.answer_stateless(request, flow, status, to_tag=self.stateless_tag(request), fields=fields)
 
     def _answer_error(self, tx: ServerTransaction, error: MizuError) -> None:
         if tx.pending:
             status = error.sip_status
             fields = (("Retry-After", str(RETRY_AFTER_S)),) if status == 503 else ()
-            tag = tx.to_tag or self._stateless_tag(tx.request)
+            tag = tx.to_tag or self.stateless_tag(tx.request)
             tx.respond(tx.request.reply(status, to_tag=tag, fields=fields))
 
-    def _stateless_tag(self, request: Request) -> str:
+    def stateless_tag(self, request: Request) -> str:
         """The same To tag for each repetition of a request (8.2.7)."""
         seed = f"{request.get('call-id')} {request.via.branch} {request.get('from')}"
         data = seed.encode("utf-8", "surrogateescape")
@@ -543,7 +541,7 @@ def _merge_key(request: Request) -> MergeKey | None:
     return (request.get("call-id"), request.get("cseq"), request.get("from"))
 
 
-def _key_of_2543(request: Request, matched: str) -> Key:
+def _key_of_2543(request: Request, source_host: str, matched: str) -> Key:
     """A peer without the magic cookie: 17.2.3, the To tag apart, which is compared where it matters."""
     via, cseq = request.via, request.cseq
     return (
@@ -554,5 +552,6 @@ def _key_of_2543(request: Request, matched: str) -> Key:
         request.from_.tag,
         request.call_id,
         cseq.number,
+        source_host,
         matched,
     )

@@ -36,6 +36,7 @@ from mizu.switch.location import LocationTable
 from mizu.switch.methods import receive
 from mizu.switch.pager import Pager
 from mizu.switch.ports import SwitchSettings, Target, address_text
+from mizu.switch.probe import Prober
 from mizu.switch.way_back import Proxies, over_its_flow, port_of, way_back
 from mizu.switch.ways import Ways
 
@@ -122,6 +123,7 @@ class Switchboard:
         self.now: Callable[[], float] = clock.mono_s
         self.wall: Callable[[], datetime] = clock.wall
         self.token = random_token  #: 72 random bits (RFC 3261 19.3 wants 32)
+        self._prober = Prober(random_token().encode())
         self._transports = transports
         self._authorizer = authorizer
         self._locations = locations
@@ -282,6 +284,8 @@ class Switchboard:
             return
         flow = leg.flow
         source = tx.flow.remote[0]
+        if source == leg.heard_at:
+            tx.prove()
         moved = leg.account is not None and flow is not None and flow.remote[0] != source
         if moved and not leg.routed_through(source):
             self.verify(tx, leg, lambda: receive(leg, tx, dialog))
@@ -298,7 +302,16 @@ class Switchboard:
         return True
 
     def stray_response(self, response: Response, flow: Flow) -> bool:
-        """A response of no transaction: a 2xx may still want its ACK again. :return: whether of a call."""
+        """
+        A response of no transaction: a 2xx may want its ACK again, a caller was asked whether he is there.
+
+        :return: whether it belongs to a call.
+        """
+        if response.cseq.method == "OPTIONS" and self._prober.is_answer(
+            response.via.branch or "", flow.remote[0], self.now()
+        ):
+            self.on_proved(flow)
+            return True
         leg = self._watched.get(response.call_id)
         if leg is not None and 200 <= response.status < 300 and response.cseq.method == "INVITE":
             leg.stray_answer(response)
@@ -354,6 +367,10 @@ class Switchboard:
         self._calls[call.call_id] = call
         self.calls_begun += 1
         tx.answer(100, answer_bytes(request, 100))
+        if not self.is_proved(flow):
+            question = self._prober.question(flow, self.now())
+            if tx.may_send(question):
+                flow.send(question)
         opened = CallOpened(
             call.call_id,
             self.settings.node,
@@ -484,7 +501,11 @@ class Switchboard:
         decision = await self._authorizer.authorize(tx.request, tx.flow)
         if not isinstance(decision, Accepted):
             self.deny(tx, decision)
-        elif leg.account is None or decision.account.id != leg.account.id:
+        elif (
+            leg.account is None
+            or decision.account.id != leg.account.id
+            or not self._authorizer.proves(tx.request, tx.flow)  # let in by a name, which anybody can write
+        ):
             tx.respond(tx.request.reply(481, fields=self.server_fields))
         else:
             accept()

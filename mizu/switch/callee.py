@@ -326,6 +326,9 @@ class CalleeLeg(Leg):
         self.dialog = dialog
         self.early = {}
         self._heard_over(response.flow, outgoing.flow)
+        if response.flow is not None and outgoing.flow is not None:
+            host = outgoing.flow.remote[0]
+            self.heard_at = host if response.flow.remote[0] == host else ""  # it has the branch of our INVITE
         self.note_peer(response)
         offered = bool(self._invitation.body)
         if not self.wanted:

@@ -254,8 +254,19 @@ class CallerLeg(Leg):
         self.accept_invite(self.tx, self._wire(200, dialog, fields, body), dialog.local_tag, on_ack)
 
     def ack_received(self, ack: Request, flow: Flow) -> bool:
-        """The call is set up: what only that needed is let go, most of a held call's memory."""
-        heard = super().ack_received(ack, flow)
+        """
+        The call is set up: what only that needed is let go, most of a held call's memory.
+
+        :return: it is the one for the INVITE of the call, from where that came: somebody there has heard our
+            To tag. Later ones prove nothing: who has a call knows its tags, and may forge an address in it.
+        """
+        taken = super().ack_received(ack, flow)
+        if not taken or not hasattr(self, "tx"):
+            return False
+        first = self.tx.request.cseq.number == ack.cseq.number
+        heard = first and self.tx.flow.remote[0] == flow.remote[0]
+        if heard:
+            self.heard_at = flow.remote[0]
         if self.answer_repeat is None and self.state is LegState.UP and hasattr(self, "tx"):
             self._reliable = None
             self.tx.release()

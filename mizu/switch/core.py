@@ -198,7 +198,7 @@ class SipCore:
 
     def ack_received(self, ack: Request, flow: Flow) -> None:
         """An ACK for a 2xx. One that belongs to no call is dropped, as all ACKs are (RFC 3261 17)."""
-        if not self.switchboard.ack(ack, flow):
+        if not self.switchboard.ack(ack, flow) and not self._ends_refusal(ack):
             self._guard.useless(flow)
 
     def stray_response(self, response: Response, flow: Flow) -> None:
@@ -305,12 +305,20 @@ class SipCore:
 
     def _tag(self, request: Request) -> str | None:
         """The same To tag for each repetition of a request (RFC 3261 8.2.7); none when it has one."""
-        if self._in_dialog(request):
-            return None
+        return None if self._in_dialog(request) else self._made_tag(request)
+
+    def _made_tag(self, request: Request) -> str:
         seed = f"{request.get('via')}{request.get('call-id')}{request.get('from')}"
         maker = self._tag_maker.copy()
         maker.update(seed.encode("utf-8", "surrogateescape"))
         return maker.hexdigest()
+
+    def _ends_refusal(self, ack: Request) -> bool:
+        """Is it for a refusal that was sent without state? It has what the To tag of that was made from."""
+        try:
+            return ack.to.tag in (self._made_tag(ack), self.layer.stateless_tag(ack))
+        except BadMessage:
+            return False
 
     @staticmethod
     def _in_dialog(request: Request) -> bool:

@@ -63,6 +63,7 @@ class Leg:
         "dialog",
         "fix_nat",
         "flow",
+        "heard_at",
         "interval",
         "on_ack",
         "own_origin",
@@ -97,6 +98,7 @@ class Leg:
         self.client_invite: LegRequest | None = None  #: a re-INVITE of ours without final answer
         self.answer_repeat: Repeater | None = None  #: our 2xx until its ACK
         self.answer_cseq = -1
+        self.heard_at = ""  #: host that has shown in this dialog that it hears us, by ACK or answer
         self.on_ack: Callable[[Request], None] | None = None
         self.transfer: Transfer | None = None  #: the transfer this party takes part in, while it goes on
         self.refer_count = 0
@@ -307,13 +309,12 @@ class Leg:
         """
         An ACK for one of our 2xx. Repeated and foreign ones are dropped.
 
-        :return: it came from where the 2xx was sent, so somebody there has heard that.
+        :return: it was taken.
         """
         dialog = self.dialog
         if self.answer_repeat is None or dialog is None or ack.cseq.number != self.answer_cseq:
             return False
-        same = self.flow is not None and flow.remote[0] == self.flow.remote[0]
-        if self.account is not None and self.flow is not None and not same:
+        if self.account is not None and self.flow is not None and flow.remote[0] != self.flow.remote[0]:
             return False  # from an address that never proved anything; the real one follows
         self.stop_answer()
         on_ack, self.on_ack = self.on_ack, None
@@ -321,7 +322,7 @@ class Leg:
             on_ack(ack)
         if self._bye_after_ack:
             self._send_bye()
-        return same
+        return True
 
     def stop_answer(self) -> None:
         if self.answer_repeat is not None:
@@ -331,7 +332,8 @@ class Leg:
     def _no_ack(self) -> None:
         self.answer_repeat = None
         self.on_ack = None
-        self._unheard = self.flow is not None and not self.ports.is_proved(self.flow)
+        if self.side == "caller" and self.flow is not None and self.flow.remote[0] != self.heard_at:
+            self._unheard = not self.ports.is_proved(self.flow)
         if self._bye_after_ack:
             self._send_bye()
         elif self.state is LegState.UP:

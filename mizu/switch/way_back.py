@@ -172,9 +172,10 @@ def stays_with(flow: Flow, dialog: Dialog, account: Account | None, proxies: Pro
     if not _is_user(account) and dialog.remote_tag:
         return False
     host = flow.remote[0]
-    if dialog.routes and host in proxies:
-        return False
     try:
-        return not is_same_host(SipUri.parse(dialog.next_hop()).host, host)
+        next_host = SipUri.parse(dialog.next_hop()).host
+        if dialog.routes and host in proxies and next_host in proxies:
+            return False
+        return not is_same_host(next_host, host)
     except BadMessage:
         return True

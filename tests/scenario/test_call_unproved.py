@@ -47,17 +47,36 @@ def place(World: Callable[..., Any]) -> Place:
     return Place(World)
 
 
-def test_D2_a_caller_who_is_there_gets_his_call(place: Place) -> None:
-    """Ringing is told when his client has asked again; his ACK proves him, and everything is as usual."""
+def test_D2_a_caller_who_is_there_notices_nothing(place: Place) -> None:
+    """He is asked by OPTIONS whether he is there, and his answer proves it."""
     call = place.alice.call("bob")
     place.world.until(lambda: bool(place.bob.calls))
     there = place.bob.calls[-1]
     there.ring()
+    place.world.pass_s(0.1)
+    assert [one.summary for one in place.sent(there=True)] == ["407 INVITE", "OPTIONS", "180 INVITE"]
+    assert place.proved == {place.alice_host, place.bob_host}
+    there.answer()
+    place.world.until(lambda: call.state == "up" and bool(there.acks))
+    there.hang_up()
+    place.world.until(lambda: call.state == "ended")
+    place.world.settled()
+
+
+@pytest.mark.parametrize("padding", [0, 1000])
+def test_D2_a_caller_who_does_not_answer_OPTIONS_gets_his_call(place: Place, padding: int) -> None:
+    """Ringing is told when his client has asked again; enough is left for a 200, whose ACK proves him."""
+    place.alice.on_request = lambda tx: tx.request.method == "OPTIONS"
+    call = place.alice.call("bob", fields=[("Subject", "y" * padding)])
+    place.world.until(lambda: bool(place.bob.calls))
+    there = place.bob.calls[-1]
+    there.ring()
     place.world.pass_s(0.3)
-    assert [one.summary for one in place.sent(there=True)] == ["407 INVITE"]
-    place.world.pass_s(0.5)
-    assert [one.summary for one in place.sent(there=True)] == ["407 INVITE", "180 INVITE"]
+    assert [one.summary for one in place.sent(there=True)] == ["407 INVITE", "OPTIONS"]
+    place.world.pass_s(0.5 if padding else 4)
+    assert [one.summary for one in place.sent(there=True)] == ["407 INVITE", "OPTIONS", "180 INVITE"]
     place.world.pass_s(5)
+    assert place.proved == {place.bob_host}
     there.answer()
     place.world.until(lambda: call.state == "up" and bool(there.acks))
     place.world.pass_s(0.1)
@@ -68,16 +87,22 @@ def test_D2_a_caller_who_is_there_gets_his_call(place: Place) -> None:
     place.world.settled()
 
 
-def test_D2_a_caller_who_is_not_there_is_not_buried(place: Place) -> None:
-    """One INVITE in somebody's name: one answer, no repetition, no BYE; the callee hears of the end."""
+def vanish(place: Place) -> Any:
+    """One INVITE in alice's name, which she never sent. :return: the call, as bob has it."""
     place.alice.call("bob")
-    place.world.until(lambda: bool(place.bob.calls))
+    place.world.until(lambda: bool(place.world.board.calls))
     place.wire.unplug(place.alice_host)
-    there = place.bob.calls[-1]
+    place.world.until(lambda: bool(place.bob.calls))
+    return place.bob.calls[-1]
+
+
+def test_D2_a_caller_who_is_not_there_is_not_buried(place: Place) -> None:
+    """One answer, no repetition, no BYE; the callee hears of the end."""
+    there = vanish(place)
     there.ring()
     there.answer()
     place.world.settled()
-    assert [one.summary for one in place.sent(there=True)] == ["407 INVITE", "200 INVITE"]
+    assert [one.summary for one in place.sent(there=True)] == ["407 INVITE", "OPTIONS", "200 INVITE"]
     assert place.ratio <= 1.5
     assert there.state == "ended"
     assert place.world.row.cause == "no_ack"
@@ -85,12 +110,26 @@ def test_D2_a_caller_who_is_not_there_is_not_buried(place: Place) -> None:
 
 def test_D2_a_refused_call_is_not_refused_for_ever(place: Place) -> None:
     """486 to somebody who may not be there, as often as his INVITE was long enough for."""
-    place.alice.call("bob")
-    place.world.until(lambda: bool(place.bob.calls))
-    place.wire.unplug(place.alice_host)
-    place.bob.calls[-1].reject(486)
+    vanish(place).reject(486)
     place.world.settled()
     answers = [one.summary for one in place.sent(there=True)]
-    assert answers[:2] == ["407 INVITE", "486 INVITE"]
+    assert answers[:3] == ["407 INVITE", "OPTIONS", "486 INVITE"]
     assert len(answers) <= 4
     assert place.ratio <= 1.5
+
+
+def test_a_long_call_ends_with_a_BYE_whatever_is_known_of_its_caller(place: Place) -> None:
+    """He has proved that he is there in this very call; that an ACK of later is lost changes nothing."""
+    call = place.alice.call("bob")
+    place.world.until(lambda: bool(place.bob.calls))
+    there = place.bob.calls[-1]
+    there.answer()
+    place.world.until(lambda: call.state == "up" and bool(there.acks))
+    place.world.pass_s(1)
+    place.proved.clear()  # an hour later
+    place.proved.add(place.bob_host)
+    (switch_call,) = place.world.board.calls.values()
+    switch_call.caller._no_ack()
+    place.world.until(lambda: call.state == "ended")
+    assert "BYE" in [one.summary for one in place.sent(there=True)]
+    place.world.settled()

@@ -530,16 +530,29 @@ def test_who_shows_a_nonce_and_nothing_more_is_banned_for_certain(post: Post) ->
     assert post.banned == {"192.0.2.2": 600}
 
 
-@pytest.mark.parametrize(("what", "most"), [("useless", 20), ("asked", 200)])
-def test_requests_without_meaning_are_counted(post: Post, what: str, most: int) -> None:
-    """What belongs to no dialog, methods that do not exist; OPTIONS may be ten times as many."""
-    for _ in range(most - 1):
-        getattr(post.door, what)(Flow("192.0.2.1"))
-        getattr(post.door, what)(Flow("192.0.2.2", reliable=True))
-    assert post.banned == {}
-    getattr(post.door, what)(Flow("192.0.2.1"))
-    getattr(post.door, what)(Flow("192.0.2.2", reliable=True))
+@pytest.mark.parametrize(("what", "most", "connected"), [("useless", 20, 200), ("asked", 200, 200)])
+def test_requests_without_meaning_are_counted(post: Post, what: str, most: int, connected: int) -> None:
+    """
+    What belongs to no dialog, methods that do not exist; OPTIONS may be ten times as many. Over a connection
+    that is what is left of a PBX's calls after a restart.
+    """
+    for host, least, reliable in (("192.0.2.1", most, False), ("192.0.2.2", connected, True)):
+        for _ in range(least - 1):
+            getattr(post.door, what)(Flow(host, reliable=reliable))
+        assert host not in post.banned
+        getattr(post.door, what)(Flow(host, reliable=reliable))
     assert post.banned == {"192.0.2.1": 60, "192.0.2.2": 600}
+
+
+def test_a_PBX_that_registers_again_starts_anew(post: Post) -> None:
+    """What it sent over its connection before that counts no more."""
+    pbx: Any = Flow("192.0.2.1", reliable=True)
+    for _ in range(199):
+        post.door.useless(pbx)
+    post.door.accepted(pbx, "pbx", True)
+    for _ in range(199):
+        post.door.useless(pbx)
+    assert post.banned == {}
 
 
 @pytest.mark.parametrize("what", ["useless", "asked"])

@@ -4,6 +4,7 @@ import pytest
 
 from mizu.sip.message import Request, Response
 from mizu.sip.parser import parse_datagram
+from mizu.sip.transaction import FINAL_BYTES
 from mizu.sip.transactions import ServerTransaction, TransactionLayer
 from mizu.testing import FakeClock, RecordedFlow, RecordedUser
 
@@ -104,17 +105,42 @@ def test_D2_no_answer_repeats_itself_to_an_unproved_sender(status: int, copies: 
     assert len(rig.layer) == 0
 
 
-def test_D2_a_final_answer_comes_before_a_provisional_one() -> None:
+@pytest.mark.parametrize(("most_bytes", "copies"), [(240, 10), (1000, 3), (3000, 1)])
+def test_D2_a_final_answer_comes_before_a_provisional_one(most_bytes: int, copies: int) -> None:
     """What an unproved caller may be sent is kept for the answer; a client that asks again hears of it."""
-    rig = Rig(240)
+    rig = Rig(most_bytes)
     rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
     tx = rig.user.transactions[-1]
     tx.respond(tx.request.reply(180, to_tag="t"))
-    assert rig.flow.summary == []
-    rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
+    for _ in range(copies - 1):
+        assert rig.flow.summary == []
+        rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
     assert rig.flow.summary == ["180"]
-    tx.respond(tx.request.reply(200, to_tag="t"))
+    large = tx.request.reply(200, to_tag="t", fields=[("X", "y" * (FINAL_BYTES - 300))])
+    tx.respond(large)
     assert rig.flow.summary == ["180", "200"]
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "INVITE", "BYE", "CANCEL"])
+def test_D2_a_copy_from_elsewhere_gets_nothing_of_what_was_answered(method: str) -> None:
+    """Who saw or made the first one sends copies in the name of somebody: they are no copies."""
+    rig, victim = Rig(0), RecordedFlow()
+    victim.remote, victim.answer_max_bytes = ("192.0.2.66", 5060), 150
+    request = Request(method, "sip:b", [*INVITE[:-1], ("CSeq", f"1 {method}")])
+    if method == "CANCEL":
+        rig.layer.receive(Request("INVITE", "sip:b", INVITE), rig.flow)
+    rig.layer.receive(request, rig.flow)
+    if method != "CANCEL":
+        tx = rig.user.transactions[-1]
+        tx.respond(tx.request.reply(200, to_tag="secret", fields=[("X", "y" * 1000)]))
+    sent = len(rig.flow.sent)
+    for _ in range(3):
+        rig.layer.receive(Request(method, "sip:b", [*INVITE[:-1], ("CSeq", f"1 {method}")]), victim)
+    assert sum(map(len, victim.sent)) <= 450
+    assert not any(b"secret" in one for one in victim.sent)
+    assert len(rig.flow.sent) == sent
+    rig.layer.receive(request, rig.flow)
+    assert len(rig.flow.sent) == sent + (method != "INVITE")
 
 
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
