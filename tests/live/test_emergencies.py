@@ -100,7 +100,7 @@ async def test_what_holds_without_the_database_is_written_when_it_is_back(site):
     await site.store.bans.flush()
     assert await site.column("SELECT target FROM ban") == ["192.0.2.4"]
     assert await site.column("SELECT target FROM whitelist ORDER BY 1") == ["203.0.113.2", "203.0.113.3"]
-    await site.door.read({None})
+    await site.door.database.read({None})
     assert [ban.target.text for ban in site.door.bans.all()] == ["192.0.2.4"]
     assert [one.target for one in site.door.trusted_by_command] == ["203.0.113.2", "203.0.113.3"]
     noted = await site.column("SELECT command FROM audit WHERE outcome = 'store_busy' ORDER BY id")
