@@ -652,3 +652,28 @@ async def test_accounts_at_sip_servers_show_what_the_original_has(console):
     done = await console("sipaccounts", "set", number, "Credit=")
     assert done["fields"] == {"credit": None}
     assert await console.lines("sipaccounts", "passwd", number, "other word") == ["password: *** -> ***"]
+
+
+async def test_many_accounts_at_once_cost_what_as_many_single_ones_do(database_url):
+    """Numeric names and payers are looked up one by one, though the table was small when that was planned."""
+    connection = psycopg2.connect(database_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+
+        def read() -> int:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+            cursor.execute(
+                """SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relid = t.relid)
+                   FROM pg_stat_user_tables t WHERE relname = 'account'"""
+            )
+            return int(cursor.fetchone()[0])
+
+        cursor.execute("INSERT INTO account (username) SELECT 'few' || n FROM generate_series(1, 500) n")
+        cursor.execute("ANALYZE account")
+        before = read()
+        cursor.execute(
+            """INSERT INTO account (username, billing_account_id)
+               SELECT (36100000 + n)::text, (SELECT min(id) FROM account) FROM generate_series(1, 3000) n"""
+        )
+        assert read() - before < 60_000
+    connection.close()

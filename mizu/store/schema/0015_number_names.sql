@@ -54,13 +54,12 @@ BEGIN
     PERFORM FROM phone_number WHERE number = ANY (numbers) ORDER BY number FOR UPDATE;
     IF FOUND THEN
         UPDATE phone_number p SET account_id = n.id, allocated_at = now(), version = p.version + 1
-            FROM new_rows n WHERE p.number = ANY (numbers) AND p.number = number_of_name(n.username)
-            AND p.account_id IS NULL;
+            FROM new_rows n WHERE p.number = number_of_name(n.username) AND p.account_id IS NULL;
     END IF;
-    IF EXISTS (SELECT FROM phone_number p JOIN new_rows n ON number_of_name(n.username) = p.number
-               WHERE p.number = ANY (numbers) AND p.account_id <> n.id)
-        OR EXISTS (SELECT FROM account a JOIN new_rows n ON number_of_name(n.username) = a.phone_number
-                   WHERE a.phone_number = ANY (numbers) AND a.phone_number <> '' AND a.id <> n.id) THEN
+    IF EXISTS (SELECT FROM new_rows n JOIN phone_number p ON p.number = number_of_name(n.username)
+               WHERE p.account_id <> n.id)
+        OR EXISTS (SELECT FROM new_rows n JOIN account a ON a.phone_number = number_of_name(n.username)
+                   WHERE a.phone_number <> '' AND a.id <> n.id) THEN
         RAISE EXCEPTION 'a username is the number of another account'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'account_name_number';
     END IF;
