@@ -52,7 +52,7 @@ _CHAIN = f"""WITH RECURSIVE up (id, parent_id, level) AS (
   WHERE up.id IS DISTINCT FROM %(scope)s
 ) SELECT {ROW} FROM up JOIN account a USING (id) ORDER BY level"""
 _TREE = """SELECT t.path, a.id, a.username, a.type, a.enabled, a.suspended,
- (SELECT count(*) FROM account c WHERE c.parent_id = a.id)
+ account_children(a.id)
  FROM account_tree(%(root)s, %(levels)s, %(after)s::text[], %(limit)s) WITH ORDINALITY t (path, id, place)
  JOIN account a ON a.id = t.id ORDER BY t.place"""
 _CHANNELS = "SELECT account_id, in_use FROM channel_use WHERE account_id = ANY (%s::bigint[])"

@@ -663,8 +663,9 @@ async def test_many_accounts_at_once_cost_what_as_many_single_ones_do(database_u
         def read() -> int:
             cursor.execute("SELECT pg_stat_force_next_flush()")
             cursor.execute(
-                """SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relid = t.relid)
-                   FROM pg_stat_user_tables t WHERE relname = 'account'"""
+                """SELECT seq_tup_read + (
+                       SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = t.relid
+                   ) FROM pg_stat_user_tables t WHERE relname = 'account'"""
             )
             return int(cursor.fetchone()[0])
 

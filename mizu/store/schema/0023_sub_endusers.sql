@@ -5,7 +5,9 @@ CREATE FUNCTION account_check_sub_enduser() RETURNS trigger LANGUAGE plpgsql AS 
 DECLARE
     of_owner smallint;
 BEGIN
-    SELECT type INTO of_owner FROM account WHERE id = NEW.parent_id FOR SHARE;
+    -- Not FOR SHARE: who moves the owner has its row and waits for this lock.
+    PERFORM pg_advisory_xact_lock_shared(x'6d697a75'::int, 2);
+    SELECT type INTO of_owner FROM account WHERE id = NEW.parent_id;
     IF of_owner IS NULL OR of_owner IN (6, 7, 8, 9, 11, 12) THEN
         RAISE EXCEPTION 'account % is a sub_enduser, and account % cannot be its owner', NEW.id, NEW.parent_id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'account_sub_enduser';
@@ -21,6 +23,7 @@ CREATE TRIGGER account_other_sub_enduser BEFORE UPDATE OF type, parent_id ON acc
 
 CREATE FUNCTION account_check_owner_type() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock(x'6d697a75'::int, 2);
     IF EXISTS (SELECT FROM account WHERE parent_id = NEW.id AND type = 1) THEN
         RAISE EXCEPTION 'account % owns sub-endusers', NEW.id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'account_type_owner';
