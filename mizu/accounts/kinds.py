@@ -303,7 +303,8 @@ def _account(word: str) -> str | None:
     word = word.strip()
     if word in ("", NONE):
         return None
-    if (word[0] == "#" and not _ITEM_ID.match(word[1:])) or not _USERNAME.match(word):
+    # ``@`` stands before groups, which are no accounts. (Nobody is called so: mizu.accounts.usernames.)
+    if word[0] == "@" or (word[0] == "#" and not _ITEM_ID.match(word[1:])) or not _USERNAME.match(word):
         raise ValueError("a username, or # and an account id, or nothing")
     return word
 

@@ -107,21 +107,27 @@ class KeyRotation:
         if step == "add" or (step == "all" and not self._keys.begun):
             await self._add()
         if step in ("reseal", "all"):
+            await self._refuse_strangers()
             await self._reports.operate(_KNOWN, (texts(self._keys().ids),))
             self._keys.promote()
             sealed = await self._reseal()
         if step in ("drop", "all"):
+            await self._refuse_strangers()
             await self._reports.transact(self._forget)
             self._keys.drop_old()
         keys = self._keys()
         return {"step": step, "resealed": sealed, "keys": list(keys.ids), "current": keys.current}
 
-    async def _add(self) -> None:
+    async def _refuse_strangers(self) -> None:
+        """A node whose key the others do not have would make secrets that they cannot open."""
         known = {row[0] for row in await self._reports.query(_IDS)}
         if known and self._keys().current not in known:
             raise Conflict(
                 f"{self._keys.path} has another key than the other nodes; copy it from one of them"
             )
+
+    async def _add(self) -> None:
+        await self._refuse_strangers()
         await self._reports.operate(_KNOWN, (texts(self._keys.add().ids),))
 
     async def _reseal(self) -> int:

@@ -275,7 +275,7 @@ async def test_nobody_is_called_by_the_number_of_another(console):
     await console("set", "3699", "phone_number=3699")
 
 
-async def test_a_number_of_the_table_is_that_of_the_account_called_so(console):
+async def test_a_number_of_the_table_is_that_of_the_account_called_so(console, database_url):
     """As a free one that is set as phone number, whichever was there first. It is freed with the account."""
     await console("numbers", "add", "3610")
     await console("adduser", "+3610")
@@ -290,7 +290,12 @@ async def test_a_number_of_the_table_is_that_of_the_account_called_so(console):
     await console("deluser", "+3610")
     assert await owner(console, "3610") == ""
     await console("adduser", "3620")
-    await console("adduser", "+3620")
+    direct(  # as in a database from before that was refused
+        database_url,
+        """ALTER TABLE account DISABLE TRIGGER account_names_number;
+        INSERT INTO account (username) VALUES ('+3620');
+        ALTER TABLE account ENABLE TRIGGER account_names_number""",
+    )
     assert "number 3620 " in await console.refused(Conflict, "numbers", "add", "3620")
 
 
@@ -678,3 +683,24 @@ async def test_many_accounts_at_once_cost_what_as_many_single_ones_do(database_u
         )
         assert read() - before < 60_000
     connection.close()
+
+
+async def test_a_number_and_the_same_with_a_plus_sign_are_one(console):
+    """Nobody gets calls to another's username by putting the sign before it or leaving it away."""
+    await console("adduser", "5551234")
+    await console("adduser", "+5559876")
+    for name in ("+5551234", "5559876"):
+        assert "number of another account" in await console.refused(Conflict, "adduser", name)
+    done = await console.load("username\n+5551234\n5551235\n+5551236\n5551236\n")
+    assert [one["line"] for one in done["problems"]] == [2, 5]
+
+
+@pytest.mark.parametrize("field", ["parent_id", "company_id", "billing_account_id"])
+async def test_a_group_is_no_account(console, field):
+    """Where one account is wanted; of an import it is a bad line and nothing more."""
+    await console("adduser", "alice")
+    await console("group", "add", "sales")
+    for word in ("@sales", "@#1"):
+        assert field in await console.refused(BadRequest, "set", "alice", f"{field}={word}")
+    done = await console.load(f"username,{field}\nbob,@sales\ncarol,\n")
+    assert (done["added"], [(one["line"], one["column"]) for one in done["problems"]]) == (1, [(2, field)])

@@ -117,9 +117,14 @@ async def test_a_second_node_needs_the_key_of_the_first(nodes):
         "sipaccounts passwd 1 x",
         "adduser dave pin=5",
         "sipaccounts rotate-keys",
+        "sipaccounts rotate-keys add",
+        "sipaccounts rotate-keys reseal",
+        "sipaccounts rotate-keys drop",
+        "set alice pin=1",  # still not
     ):
         with pytest.raises(Conflict, match="another key"):
             await second.run(line)
+    assert await first.secrets() == ["4711", "4712", "first-secret"]
     await second.store.stop()
     second = await nodes("b", expect="another key than the other nodes")
     second.path.write_bytes(first.path.read_bytes())

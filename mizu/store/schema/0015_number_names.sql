@@ -59,7 +59,10 @@ BEGIN
     IF EXISTS (SELECT FROM new_rows n JOIN phone_number p ON p.number = number_of_name(n.username)
                WHERE p.account_id <> n.id)
         OR EXISTS (SELECT FROM new_rows n JOIN account a ON a.phone_number = number_of_name(n.username)
-                   WHERE a.phone_number <> '' AND a.id <> n.id) THEN
+                   WHERE a.phone_number <> '' AND a.id <> n.id)
+        OR EXISTS (SELECT FROM new_rows n JOIN account a ON a.username = number_of_name(n.username) WHERE a.id <> n.id)
+        OR EXISTS (SELECT FROM new_rows n JOIN account a ON a.username = '+' || number_of_name(n.username)
+                   WHERE a.id <> n.id) THEN
         RAISE EXCEPTION 'a username is the number of another account'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'account_name_number';
     END IF;
