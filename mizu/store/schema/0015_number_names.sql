@@ -10,7 +10,8 @@ COMMENT ON FUNCTION number_of_name(text) IS 'The phone number that a username is
 UPDATE phone_number n SET account_id = a.id, allocated_at = now(), version = n.version + 1
     FROM account a WHERE a.username = n.number AND n.account_id IS NULL
     AND CASE WHEN n.holder_id IS NULL THEN a.parent_id IS NULL ELSE account_within(a.id, n.holder_id) END
-    AND NOT EXISTS (SELECT FROM account o WHERE o.id <> a.id AND (o.username = '+' || n.number OR o.phone_number = n.number));
+    AND NOT EXISTS (SELECT FROM account o WHERE o.id <> a.id AND o.username = '+' || n.number)
+    AND NOT EXISTS (SELECT FROM account o WHERE o.id <> a.id AND o.phone_number = n.number AND o.phone_number <> '');
 DO $$
 DECLARE
     one record;
@@ -44,6 +45,7 @@ COMMENT ON FUNCTION claim_numbers(text[]) IS 'Wait for whoever else gives one of
 CREATE FUNCTION account_names_number() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     numbers text[];
+    mine record;
 BEGIN
     SELECT array_agg(number_of_name(username)) INTO numbers FROM new_rows WHERE number_of_name(username) IS NOT NULL;
     IF numbers IS NULL THEN
@@ -53,16 +55,22 @@ BEGIN
     PERFORM claim_numbers(numbers);
     PERFORM FROM phone_number WHERE number = ANY (numbers) ORDER BY number FOR UPDATE;
     IF FOUND THEN
-        UPDATE phone_number p SET account_id = n.id, allocated_at = now(), version = p.version + 1
-            FROM new_rows n WHERE p.number = number_of_name(n.username) AND p.account_id IS NULL;
+        FOR mine IN SELECT n.id, number_of_name(n.username) AS number FROM new_rows n
+                WHERE number_of_name(n.username) IS NOT NULL LOOP
+            UPDATE phone_number SET account_id = mine.id, allocated_at = now(), version = version + 1
+                WHERE number = mine.number AND account_id IS NULL;
+        END LOOP;
     END IF;
-    IF EXISTS (SELECT FROM new_rows n JOIN phone_number p ON p.number = number_of_name(n.username)
-               WHERE p.account_id <> n.id)
-        OR EXISTS (SELECT FROM new_rows n JOIN account a ON a.phone_number = number_of_name(n.username)
-                   WHERE a.phone_number <> '' AND a.id <> n.id)
-        OR EXISTS (SELECT FROM new_rows n JOIN account a ON a.username = number_of_name(n.username) WHERE a.id <> n.id)
-        OR EXISTS (SELECT FROM new_rows n JOIN account a ON a.username = '+' || number_of_name(n.username)
-                   WHERE a.id <> n.id) THEN
+    -- Each by itself (LIMIT): a join could be planned to read all accounts for each new one.
+    IF EXISTS (SELECT FROM (SELECT id, number_of_name(username) AS number FROM new_rows) n, LATERAL (
+            (SELECT FROM phone_number p WHERE p.number = n.number AND p.account_id <> n.id LIMIT 1)
+            UNION ALL
+            (SELECT FROM account a WHERE a.phone_number = n.number AND a.phone_number <> '' AND a.id <> n.id LIMIT 1)
+            UNION ALL
+            (SELECT FROM account a WHERE a.username = n.number AND a.id <> n.id LIMIT 1)
+            UNION ALL
+            (SELECT FROM account a WHERE a.username = '+' || n.number AND a.id <> n.id LIMIT 1)
+        ) taken WHERE n.number IS NOT NULL) THEN
         RAISE EXCEPTION 'a username is the number of another account'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'account_name_number';
     END IF;
@@ -98,7 +106,7 @@ DECLARE
     owners bigint[];
 BEGIN
     PERFORM pg_advisory_xact_lock(x'6d697a75'::int, 3);
-    SELECT array_agg(id) INTO owners FROM account WHERE phone_number = NEW.number;
+    SELECT array_agg(id) INTO owners FROM account WHERE phone_number = NEW.number AND phone_number <> '';
     IF owners IS NULL THEN
         SELECT array_agg(id) INTO owners FROM account WHERE username IN (NEW.number, '+' || NEW.number);
     END IF;
@@ -126,7 +134,8 @@ BEGIN
         RAISE EXCEPTION 'number % is the username of account %', NEW.number, OLD.account_id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'phone_number_name';
     END IF;
-    IF EXISTS (SELECT FROM account WHERE phone_number = NEW.number AND id <> NEW.account_id) THEN
+    IF EXISTS (SELECT FROM account
+        WHERE phone_number = NEW.number AND phone_number <> '' AND id <> NEW.account_id) THEN
         RAISE EXCEPTION 'number % is the phone_number of another account than %', NEW.number, NEW.account_id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'account_phone_number';
     END IF;

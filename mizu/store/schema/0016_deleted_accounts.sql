@@ -34,7 +34,7 @@ FROM (SELECT one->'before' AS gone, coalesce(ended_at, begun_at) AS at
     FROM (SELECT * FROM audit WHERE command = 'deluser' AND outcome = 'ok' AND jsonb_typeof(changes) = 'array') a,
     jsonb_array_elements(a.changes) one
     WHERE one->>'topic' = 'account' AND jsonb_typeof(one->'after') = 'null') entry
-WHERE jsonb_typeof(gone->'id') = 'number' AND gone->>'username' <> ''
+WHERE gone->>'id' ~ '^[0-9]{1,18}$' AND gone->>'username' <> ''
     AND NOT EXISTS (SELECT FROM account WHERE id = (gone->>'id')::bigint)
 ON CONFLICT (id) DO NOTHING;
 
