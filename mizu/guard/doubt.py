@@ -16,9 +16,8 @@ from mizu.guard.limits import TokenBuckets, rate_key
 
 REPEATED_AFTER_S = 0.3  #: below T1 (0.5 s), above what duplicates on the way take
 REMEMBERED_S = 8.0  #: twice T2, the longest time between two copies
-REPEATED_PER_S = (
-    20  #: copies of one address that come through; an answer to each is at most 1.5 times as long
-)
+#: Copies of one address that come through; an answer to each is at most 1.5 times as long.
+REPEATED_PER_S = 20
 
 
 class Doubt:

@@ -187,7 +187,7 @@ class TransactionLayer:
         wire = self._answers.get(key)
         if wire is not None:
             self.tallies.repeated_in += 1
-            if wire and (len(wire) <= flow.answer_max_bytes or self.is_proved(flow)):  # else it is withheld
+            if wire and self._fits(wire, flow):  # else it is withheld
                 self.tallies.repeated_out += 1
                 flow.send(wire)
             return
@@ -251,10 +251,7 @@ class TransactionLayer:
             self.answer_stateless(request, flow, status, reason, to_tag=to_tag, fields=fields)
             return
         self.tallies.responses_out[status // 100] += 1
-        wire = answer_bytes(request, status, reason, to_tag=to_tag, fields=fields)
-        if len(wire) > flow.answer_max_bytes and not self.is_proved(flow):
-            wire = self._fitted(request.reply(status, reason, to_tag=to_tag, fields=fields), flow)
-        self._answers[key] = wire
+        self._answers[key] = wire = self._fitted(request, flow, status, reason, to_tag, fields)
         self._timer_j.add(key, self._now())
         if wire:
             flow.send(wire, self._send_failed)
@@ -374,10 +371,7 @@ class TransactionLayer:
         What is larger than an unproved sender may be sent goes without what can be missed, or not at all.
         """
         self.tallies.responses_out[status // 100] += 1
-        wire = answer_bytes(request, status, reason, to_tag=to_tag, fields=fields)
-        most = flow.answer_max_bytes
-        if most and len(wire) > most:
-            wire = self._fitted(request.reply(status, reason, to_tag=to_tag, fields=fields), flow)
+        wire = self._fitted(request, flow, status, reason, to_tag, fields)
         if wire:
             flow.send(wire)
 
@@ -385,14 +379,25 @@ class TransactionLayer:
         """Is the sender certainly there, so that he may be sent what the protocol wants?"""
         return not flow.answer_max_bytes or self.is_known(flow)
 
-    def _fitted(self, response: Response, flow: Flow) -> bytes:
-        """
-        A response in bytes, not larger than this flow may be sent unproved (``UdpFlow.answer_max_bytes``):
-        without what can be missed, or, when that does not help, nothing.
-        """
-        wire = self._trimmed(response, flow)
-        most = flow.answer_max_bytes
-        if not most or len(wire) <= most or self.is_known(flow):
+    def _fits(self, wire: bytes, flow: Flow) -> bool:
+        """May the sender of one request be sent this for it (``UdpFlow.answer_max_bytes``)?"""
+        return len(wire) <= flow.answer_max_bytes or self.is_proved(flow)
+
+    def _fitted(
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        reason: str | None,
+        to_tag: str | None,
+        fields: Sequence[tuple[str, str]],
+    ) -> bytes:
+        """A response in bytes that fits: without what can be missed, or, when that does not help, nothing."""
+        wire = answer_bytes(request, status, reason, to_tag=to_tag, fields=fields)
+        if self._fits(wire, flow):
+            return wire
+        wire = self._trimmed(request.reply(status, reason, to_tag=to_tag, fields=fields), flow)
+        if self._fits(wire, flow):
             return wire
         self.tallies.withheld += 1
         return b""
@@ -400,8 +405,7 @@ class TransactionLayer:
     def _trimmed(self, response: Response, flow: Flow) -> bytes:
         """A response in bytes; for an unproved sender without what can be missed, if he may not have all."""
         wire = response.to_bytes()
-        most = flow.answer_max_bytes
-        if not most or len(wire) <= most or self.is_known(flow):
+        if self._fits(wire, flow):
             return wire
         for key in _DISPENSABLE:
             response.remove(key)

@@ -95,6 +95,15 @@ def direct(url: str, sql: str, *params: object) -> None:
         connection.close()
 
 
+async def one_is_refused(console, orders) -> None:
+    """Of two commands given at once, whichever is later."""
+    done = await DeferredList(
+        [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
+    )
+    assert sorted(good for good, _ in done) == [False, True]
+    assert isinstance(next(result for good, result in done if not good).value, Conflict)
+
+
 # ------------------------------------------------------------------ usernames
 
 
@@ -224,11 +233,7 @@ async def test_who_sets_and_who_allocates_at_once_do_not_both_get_it(console, fi
         orders = [("set", "alice", f"phone_number={number}"), ("numbers", "allocate", "bob", str(number))]
         if first == "allocate":
             orders.reverse()
-        done = await DeferredList(
-            [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
-        )
-        assert sorted(good for good, _ in done) == [False, True]
-        assert isinstance(next(result for good, result in done if not good).value, Conflict)
+        await one_is_refused(console, orders)
         holder, alice = await owner(console, str(number)), await console("get", "alice", "phone_number")
         assert (holder == "alice") == (alice["fields"]["phone_number"] == str(number))
 
@@ -331,11 +336,7 @@ async def test_who_is_called_and_who_sets_a_number_at_once_do_not_both_get_it(co
         orders = [("adduser", f"+{number}"), ("set", "alice", f"phone_number={number}")]
         if first == "set":
             orders.reverse()
-        done = await DeferredList(
-            [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
-        )
-        assert sorted(good for good, _ in done) == [False, True]
-        assert isinstance(next(result for good, result in done if not good).value, Conflict)
+        await one_is_refused(console, orders)
 
 
 @pytest.mark.parametrize("first", ["adduser", "allocate"])
@@ -347,11 +348,7 @@ async def test_who_is_called_and_who_allocates_a_number_at_once_do_not_both_get_
         orders = [("adduser", number), ("numbers", "allocate", "alice", number)]
         if first == "allocate":
             orders.reverse()
-        done = await DeferredList(
-            [Deferred.fromCoroutine(console(*words)) for words in orders], consumeErrors=True
-        )
-        assert sorted(good for good, _ in done) == [False, True]
-        assert isinstance(next(result for good, result in done if not good).value, Conflict)
+        await one_is_refused(console, orders)
 
 
 async def test_who_is_called_and_who_enters_a_number_at_once_know_of_each_other(console):
