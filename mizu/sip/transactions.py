@@ -459,8 +459,9 @@ class TransactionLayer:
         self._unmerge(key)
 
     def _drop_server(self, tx: ServerTransaction) -> None:
-        self._servers.pop(tx.key, None)
-        self._forget_answer(tx.key)
+        if self._servers.get(tx.key, tx) is tx:  # else its connection failed late, and the key is another's
+            self._servers.pop(tx.key, None)
+            self._forget_answer(tx.key)
 
     def _unmerge(self, key: Key) -> None:
         if self._merge_keys:

@@ -1,6 +1,6 @@
 """Whatever happens in whatever order: nothing raises, everything ends, nothing is left."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mizu.sip.message import Request
@@ -92,6 +92,15 @@ class World:
 
 
 @settings(max_examples=300, deadline=None)
+@example(  # the connection of the first fails when the second has its key
+    [
+        ("request", "BYE", "z9hG4bKa", True, ""),
+        ("respond", 0, 200),
+        ("request", "BYE", "z9hG4bKa", False, ""),
+        ("error", True),
+    ],
+    1000,
+)
 @given(st.lists(steps, max_size=60), st.sampled_from([2, 1000]))
 def test_any_sequence_of_events_ends_and_leaves_nothing(plan: list[tuple], limit: int) -> None:
     """After all timers the tables and the heap are empty, and no machine met an input without a row."""
